@@ -1,0 +1,3 @@
+//! The `clearday` binary.
+
+fn main() {}

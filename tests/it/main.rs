@@ -1,0 +1,1 @@
+//! One test binary: a file per job and per promise.
