@@ -1,0 +1,20 @@
+-- Our own records of payments and refunds, as the upstream system imports them.
+
+CREATE TABLE records (
+    kind               TEXT NOT NULL CHECK (kind IN ('payment', 'refund')),
+    record_no          TEXT NOT NULL,
+    channel            TEXT NOT NULL,
+    channel_trade_no   TEXT,
+    merchant_id        TEXT NOT NULL,
+    amount_minor       INTEGER NOT NULL CHECK (amount_minor >= 0),
+    currency           TEXT NOT NULL CHECK (length(currency) = 3),
+    fee_minor          INTEGER NOT NULL,
+    status             TEXT NOT NULL CHECK (status IN ('succeeded', 'failed', 'pending', 'closed')),
+    occurred_at        INTEGER NOT NULL,
+    original_record_no TEXT,
+    coupon_minor       INTEGER,
+    coupon_funder      TEXT CHECK (coupon_funder IN ('merchant', 'channel', 'platform', 'third_party')),
+    imported_at        INTEGER NOT NULL,
+    PRIMARY KEY (kind, record_no)
+) STRICT;
+CREATE INDEX records_by_day ON records (channel, occurred_at);

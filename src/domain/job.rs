@@ -1,0 +1,254 @@
+//! The life of a job: its states, what may happen in each, and what follows.
+//!
+//! Every change of state in the store is one row of this table; a pair that is refused here has no
+//! statement in `store/jobs.rs`.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Where a job is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JobState {
+    /// Waits for its `run_at` and then for a worker with free room.
+    Ready,
+    /// Leased by a worker until its lease ends.
+    Running,
+    /// Leased, and somebody asked to cancel it: cancelled as soon as the worker lets go.
+    Cancelling,
+    /// Its effect is recorded. Final.
+    Done,
+    /// Out of attempts or impossible: kept with its reason until somebody retries it.
+    Dead,
+    /// Withdrawn before it had an effect. An operator may still retry it.
+    Cancelled,
+}
+
+/// What can happen to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobEvent {
+    /// A worker takes it.
+    Lease,
+    /// The worker recorded its effect.
+    Finish,
+    /// The worker asks to look again later; the attempt does not count.
+    Snooze,
+    /// The run failed and another attempt is left.
+    Retry,
+    /// The run failed for good.
+    Bury,
+    /// Its lease lapsed: the worker died or slept.
+    Rescue,
+    /// The daemon stops and gives it back unstarted or unfinished; the attempt does not count.
+    HandBack,
+    /// An operator withdraws it.
+    Cancel,
+    /// An operator wants it run (again), now.
+    Requeue,
+}
+
+impl JobState {
+    /// Every state, in the order of a job's life.
+    pub const ALL: [Self; 6] = [
+        Self::Ready,
+        Self::Running,
+        Self::Cancelling,
+        Self::Done,
+        Self::Dead,
+        Self::Cancelled,
+    ];
+
+    /// The state after `event`, or `None` when the event is refused in this state.
+    pub const fn after(self, event: JobEvent) -> Option<Self> {
+        match self {
+            Self::Ready => match event {
+                JobEvent::Lease => Some(Self::Running),
+                JobEvent::Cancel => Some(Self::Cancelled),
+                JobEvent::Requeue => Some(Self::Ready),
+                JobEvent::Finish
+                | JobEvent::Snooze
+                | JobEvent::Retry
+                | JobEvent::Bury
+                | JobEvent::Rescue
+                | JobEvent::HandBack => None,
+            },
+            Self::Running => match event {
+                JobEvent::Finish => Some(Self::Done),
+                JobEvent::Bury => Some(Self::Dead),
+                JobEvent::Cancel => Some(Self::Cancelling),
+                JobEvent::Snooze | JobEvent::Retry | JobEvent::Rescue | JobEvent::HandBack => {
+                    Some(Self::Ready)
+                }
+                JobEvent::Lease | JobEvent::Requeue => None,
+            },
+            Self::Cancelling => match event {
+                JobEvent::Finish => Some(Self::Done),
+                JobEvent::Bury => Some(Self::Dead),
+                JobEvent::Snooze | JobEvent::Retry | JobEvent::Rescue | JobEvent::HandBack => {
+                    Some(Self::Cancelled)
+                }
+                JobEvent::Lease | JobEvent::Cancel | JobEvent::Requeue => None,
+            },
+            Self::Dead | Self::Cancelled => match event {
+                JobEvent::Requeue => Some(Self::Ready),
+                JobEvent::Lease
+                | JobEvent::Finish
+                | JobEvent::Snooze
+                | JobEvent::Retry
+                | JobEvent::Bury
+                | JobEvent::Rescue
+                | JobEvent::HandBack
+                | JobEvent::Cancel => None,
+            },
+            Self::Done => match event {
+                JobEvent::Lease
+                | JobEvent::Finish
+                | JobEvent::Snooze
+                | JobEvent::Retry
+                | JobEvent::Bury
+                | JobEvent::Rescue
+                | JobEvent::HandBack
+                | JobEvent::Cancel
+                | JobEvent::Requeue => None,
+            },
+        }
+    }
+
+    /// Whether a worker holds the job.
+    pub const fn is_leased(self) -> bool {
+        match self {
+            Self::Running | Self::Cancelling => true,
+            Self::Ready | Self::Done | Self::Dead | Self::Cancelled => false,
+        }
+    }
+
+    /// The name in the database, the API and the metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Cancelling => "cancelling",
+            Self::Done => "done",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl JobEvent {
+    /// Every event.
+    pub const ALL: [Self; 9] = [
+        Self::Lease,
+        Self::Finish,
+        Self::Snooze,
+        Self::Retry,
+        Self::Bury,
+        Self::Rescue,
+        Self::HandBack,
+        Self::Cancel,
+        Self::Requeue,
+    ];
+
+    /// The name in `job_events`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lease => "leased",
+            Self::Finish => "finished",
+            Self::Snooze => "snoozed",
+            Self::Retry => "retried",
+            Self::Bury => "buried",
+            Self::Rescue => "rescued",
+            Self::HandBack => "handed_back",
+            Self::Cancel => "cancelled",
+            Self::Requeue => "requeued",
+        }
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A name that is no state.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{0}` is not a job state; the states are ready, running, cancelling, done, dead and cancelled"
+)]
+pub struct UnknownJobState(String);
+
+impl FromStr for JobState {
+    type Err = UnknownJobState;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == name)
+            .ok_or_else(|| UnknownJobState(name.to_owned()))
+    }
+}
+
+/// How urgent a job is within its queue; the most urgent that is due runs first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Somebody waits for it.
+    Urgent,
+    /// The usual.
+    #[default]
+    Normal,
+    /// Bulk work that may wait for all other.
+    Bulk,
+}
+
+impl Priority {
+    /// From the most to the least urgent.
+    pub const ALL: [Self; 3] = [Self::Urgent, Self::Normal, Self::Bulk];
+
+    /// The number in the database: smaller is sooner.
+    pub const fn as_i16(self) -> i16 {
+        match self {
+            Self::Urgent => 1,
+            Self::Normal => 2,
+            Self::Bulk => 3,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pair_of_state_and_event_is_answered() {
+        let table: String = JobState::ALL
+            .iter()
+            .map(|state| {
+                let answers: Vec<String> = JobEvent::ALL
+                    .iter()
+                    .filter_map(|event| Some((event, state.after(*event)?)))
+                    .map(|(event, next)| format!("{} -> {next}", event.as_str()))
+                    .collect();
+                format!("{state}: {}\n", answers.join(", "))
+            })
+            .collect();
+        assert_eq!(
+            table,
+            "\
+ready: leased -> running, cancelled -> cancelled, requeued -> ready
+running: finished -> done, snoozed -> ready, retried -> ready, buried -> dead, rescued -> ready, handed_back -> ready, cancelled -> cancelling
+cancelling: finished -> done, snoozed -> cancelled, retried -> cancelled, buried -> dead, rescued -> cancelled, handed_back -> cancelled
+done: \n\
+dead: requeued -> ready
+cancelled: requeued -> ready
+"
+        );
+    }
+
+    #[test]
+    fn state_names_are_read_back() {
+        for state in JobState::ALL {
+            assert_eq!(state.as_str().parse::<JobState>().unwrap(), state);
+        }
+        assert!("finished".parse::<JobState>().is_err());
+    }
+}

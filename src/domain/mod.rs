@@ -1,0 +1,8 @@
+//! Decisions, pure: data in, decision out.
+//!
+//! No async, no clock, no SQL, no I/O. What is decided here is carried out in `workers/` and
+//! `engine/`; time, ids and randomness arrive as arguments.
+#![warn(clippy::arithmetic_side_effects)]
+
+pub mod job;
+pub mod retry;

@@ -1,0 +1,108 @@
+//! What can go wrong with the database, in the classes a caller treats differently.
+
+/// A failed database call.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL names no database that clearday speaks.
+    #[error("the database url must start with postgres:// or sqlite://")]
+    Url,
+    /// It could not be reached, timed out, is shutting down, or asked to try again.
+    #[error("the database is unavailable")]
+    Unavailable(#[source] sqlx::Error),
+    /// The schema is older than this release.
+    #[error("the database schema is behind this release: run `clearday migrate`")]
+    SchemaBehind,
+    /// A constraint refused the change: a fault of ours, kept from the books.
+    #[error("the database refused the change (constraint {constraint})")]
+    Constraint {
+        /// The name of the constraint, where the database tells.
+        constraint: String,
+        /// What the database said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A stored value that this release cannot read.
+    #[error("column {column} holds a value this release cannot read: {reason}")]
+    Corrupt {
+        /// The column.
+        column: &'static str,
+        /// Why it cannot be read.
+        reason: String,
+    },
+    /// The schema could not be brought up to date.
+    #[error("the migration failed")]
+    Migration(#[source] sqlx::migrate::MigrateError),
+    /// Anything else: a wrong statement, a lost row.
+    #[error("the database call failed")]
+    Other(#[source] sqlx::Error),
+}
+
+impl StoreError {
+    /// A stored value that cannot be read back.
+    pub(crate) fn corrupt(column: &'static str, reason: impl ToString) -> Self {
+        Self::Corrupt {
+            column,
+            reason: reason.to_string(),
+        }
+    }
+
+    /// Whether trying again later may help.
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Url
+            | Self::SchemaBehind
+            | Self::Constraint { .. }
+            | Self::Corrupt { .. }
+            | Self::Migration(_)
+            | Self::Other(_) => false,
+        }
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a foreign enum that grows; what is not known here is `Other`"
+    )]
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Protocol(_) => Self::Unavailable(error),
+            sqlx::Error::Database(answer) if is_passing(answer.code().as_deref()) => {
+                Self::Unavailable(error)
+            }
+            sqlx::Error::Database(answer) if is_constraint(answer.as_ref()) => Self::Constraint {
+                constraint: answer.constraint().unwrap_or("unnamed").to_owned(),
+                source: error,
+            },
+            _ => Self::Other(error),
+        }
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for StoreError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        Self::Migration(error)
+    }
+}
+
+fn is_constraint(answer: &dyn sqlx::error::DatabaseError) -> bool {
+    answer.is_unique_violation()
+        || answer.is_foreign_key_violation()
+        || answer.is_check_violation()
+}
+
+/// Codes that pass by themselves. Postgres: class 08 (connection), 40 (serialization, deadlock),
+/// 53 (resources), 57 (operator: shutdown, query cancelled), 55P03 (lock not available), 25P03
+/// (idle in transaction). SQLite: 5 (busy) and 6 (locked) with their extended forms.
+fn is_passing(code: Option<&str>) -> bool {
+    let Some(code) = code else { return false };
+    let class = code.get(..2).unwrap_or_default();
+    (code.len() == 5 && ["08", "40", "53", "57"].contains(&class))
+        || ["55P03", "25P03", "5", "6", "261", "262", "517", "773"].contains(&code)
+}

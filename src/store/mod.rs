@@ -1,0 +1,244 @@
+//! SQL and nothing but SQL, for Postgres and SQLite; one file per aggregate.
+//!
+//! Every statement is one text for both databases, in a [`Statement`] beside the function that
+//! runs it; a dialect differs by a tail only. [`on_both!`] opens the enum and type-checks the same
+//! body against each native connection. Rules of the house:
+//!
+//! - instants are bound as [`Timestamp`]; no arithmetic on instants and no `now()` in SQL;
+//! - a change names the state it expects in its `WHERE`, and the count of moved rows is checked;
+//! - lists go through `QueryBuilder` in chunks of [`CHUNK_ROWS_MAX`].
+//!
+//! No call to the outside is made while a [`Tx`] is open.
+
+mod error;
+pub mod events;
+pub mod jobs;
+pub mod operations;
+pub mod orders;
+pub mod reconciliations;
+pub mod records;
+pub mod rejections;
+pub mod statement;
+pub mod ticks;
+mod timestamp;
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+
+pub use error::StoreError;
+pub(crate) use statement::Statement;
+pub(crate) use timestamp::Timestamp;
+
+/// Rows per multi-row statement: at twenty columns a row this stays below SQLite's 32,766 bound
+/// values and Postgres' 65,535.
+pub(crate) const CHUNK_ROWS_MAX: usize = 500;
+
+/// A database call that takes longer than this is given up and reported as unavailable.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Waiting for a free connection, which includes opening one to a database that is down.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// SQLite has one writer at a time; another process (a command line) may hold it for a moment.
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const SQLITE_READERS_MAX: u32 = 4;
+
+static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// The database, one of two.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// Production.
+    Postgres(PgPool),
+    /// Embedded: one writing connection, so that writers queue instead of failing as busy, and a
+    /// few reading ones beside it (WAL).
+    Sqlite {
+        /// The only connection that writes.
+        writer: SqlitePool,
+        /// Connections that only read.
+        readers: SqlitePool,
+    },
+}
+
+/// An open transaction; dropping it rolls back.
+#[derive(Debug)]
+pub enum Tx {
+    /// On Postgres.
+    Postgres(Transaction<'static, Postgres>),
+    /// On SQLite.
+    Sqlite(Transaction<'static, Sqlite>),
+}
+
+/// Runs one body on whichever database the transaction is of: `$db` is the sqlx database type and
+/// `$connection` its native connection.
+macro_rules! on_both {
+    ($tx:expr, $db:ident, $connection:ident => $body:expr) => {
+        match $tx {
+            $crate::store::Tx::Postgres(transaction) => {
+                type $db = sqlx::Postgres;
+                let $connection: &mut sqlx::PgConnection = &mut *transaction;
+                $body
+            }
+            $crate::store::Tx::Sqlite(transaction) => {
+                type $db = sqlx::Sqlite;
+                let $connection: &mut sqlx::SqliteConnection = &mut *transaction;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use on_both;
+
+impl Store {
+    /// Opens the database named by `url` (`postgres://…` or `sqlite://PATH`) with at most
+    /// `connections_max` connections, and checks that it answers.
+    ///
+    /// # Errors
+    /// [`StoreError::Url`] for another kind of URL, [`StoreError::Unavailable`] when it does not
+    /// answer.
+    pub async fn connect(url: &str, connections_max: u32) -> Result<Self, StoreError> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            Self::connect_postgres(url, connections_max).await
+        } else if url.starts_with("sqlite:") {
+            Self::connect_sqlite(url).await
+        } else {
+            Err(StoreError::Url)
+        }
+    }
+
+    async fn connect_postgres(url: &str, connections_max: u32) -> Result<Self, StoreError> {
+        let timeout_ms = STATEMENT_TIMEOUT.as_millis().to_string();
+        let options = PgConnectOptions::from_str(url)
+            .map_err(StoreError::from)?
+            .application_name("clearday")
+            .options([
+                ("statement_timeout", timeout_ms.as_str()),
+                ("lock_timeout", timeout_ms.as_str()),
+                ("idle_in_transaction_session_timeout", timeout_ms.as_str()),
+                ("timezone", "UTC"),
+            ])
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(connections_max)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options)
+            .await?;
+        Ok(Self::Postgres(pool))
+    }
+
+    async fn connect_sqlite(url: &str) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::from_str(url)?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(SQLITE_BUSY_TIMEOUT)
+            .disable_statement_logging();
+        let pool = |connections_max| {
+            SqlitePoolOptions::new()
+                .max_connections(connections_max)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+        };
+        let writer = pool(1).connect_with(options.clone()).await?;
+        let readers = pool(SQLITE_READERS_MAX).connect_with(options).await?;
+        Ok(Self::Sqlite { writer, readers })
+    }
+
+    /// Opens the SQLite file at `path`, creating it where it is missing.
+    pub async fn open_file(path: &Path) -> Result<Self, StoreError> {
+        Self::connect_sqlite(&format!("sqlite://{}", path.display())).await
+    }
+
+    /// Brings the schema up to date; several daemons may do so at once.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Postgres(pool) => POSTGRES_MIGRATIONS.run(pool).await?,
+            Self::Sqlite { writer, .. } => SQLITE_MIGRATIONS.run(writer).await?,
+        }
+        Ok(())
+    }
+
+    /// Refuses a database whose schema is older than this release.
+    ///
+    /// # Errors
+    /// [`StoreError::SchemaBehind`], which says what to run.
+    pub async fn check_schema(&self) -> Result<(), StoreError> {
+        const APPLIED: &str = "SELECT MAX(version) FROM _sqlx_migrations WHERE success";
+        let wanted = POSTGRES_MIGRATIONS.iter().map(|m| m.version).max();
+        let applied: Result<Option<i64>, sqlx::Error> = match self {
+            Self::Postgres(pool) => sqlx::query_scalar(APPLIED).fetch_one(pool).await,
+            Self::Sqlite { readers, .. } => sqlx::query_scalar(APPLIED).fetch_one(readers).await,
+        };
+        match applied {
+            Ok(applied) if applied >= wanted => Ok(()),
+            Ok(_) => Err(StoreError::SchemaBehind),
+            Err(error) if error.as_database_error().is_some() => Err(StoreError::SchemaBehind),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Starts a transaction that may write.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        Ok(match self {
+            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            // Taking the write lock at once keeps a read-then-write from failing half-way.
+            Self::Sqlite { writer, .. } => {
+                Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?)
+            }
+        })
+    }
+
+    /// Starts a transaction that only reads.
+    pub async fn read(&self) -> Result<Tx, StoreError> {
+        Ok(match self {
+            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Self::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
+        })
+    }
+
+    /// Whether the database answers now.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Postgres(pool) => pool.acquire().await?.ping().await?,
+            Self::Sqlite { readers, .. } => readers.acquire().await?.ping().await?,
+        }
+        Ok(())
+    }
+
+    /// The name of the dialect, for people.
+    pub const fn dialect(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "postgres",
+            Self::Sqlite { .. } => "sqlite",
+        }
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        match self {
+            Self::Postgres(pool) => pool.close().await,
+            Self::Sqlite { writer, readers } => {
+                readers.close().await;
+                writer.close().await;
+            }
+        }
+    }
+}
+
+impl Tx {
+    /// Makes everything done in this transaction durable.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        match self {
+            Self::Postgres(transaction) => transaction.commit().await?,
+            Self::Sqlite(transaction) => transaction.commit().await?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! A statement as a value: one text for both databases, with an optional tail on Postgres.
+
+use sqlx::{Postgres, Sqlite};
+
+/// One SQL text. `postgres_tail` is what Postgres gets appended (`FOR UPDATE SKIP LOCKED`).
+#[derive(Clone, Copy, Debug)]
+pub struct Statement {
+    /// The text both databases run.
+    pub sqlite: &'static str,
+    /// The same text with Postgres' tail.
+    pub postgres: &'static str,
+}
+
+/// Which of a statement's texts a database runs.
+pub(crate) trait Dialect {
+    /// The text for this database.
+    fn text(statement: Statement) -> &'static str;
+}
+
+impl Dialect for Postgres {
+    fn text(statement: Statement) -> &'static str {
+        statement.postgres
+    }
+}
+
+impl Dialect for Sqlite {
+    fn text(statement: Statement) -> &'static str {
+        statement.sqlite
+    }
+}
+
+impl Statement {
+    /// The text for database `D`.
+    #[expect(private_bounds, reason = "only the store names databases")]
+    pub fn text<D: Dialect>(self) -> &'static str {
+        D::text(self)
+    }
+}
+
+/// Declares the statements of a file and the list that the prepare-everything test walks.
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $text:literal $(+ postgres $tail:literal)?;)*) => {
+        $($(#[$doc])* const $name: $crate::store::Statement = $crate::store::Statement {
+            sqlite: $text,
+            postgres: concat!($text $(, $tail)?),
+        };)*
+
+        /// Every fixed statement of this file.
+        pub const STATEMENTS: &[(&str, $crate::store::Statement)] =
+            &[$((stringify!($name), $name)),*];
+    };
+}
+pub(crate) use statements;
