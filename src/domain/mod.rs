@@ -5,4 +5,8 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 pub mod job;
+pub mod mask;
+pub mod operation;
+pub mod order;
+pub mod order_expiry;
 pub mod retry;

@@ -39,7 +39,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// A stored value that cannot be read back.
-    pub(crate) fn corrupt(column: &'static str, reason: impl ToString) -> Self {
+    pub(crate) fn corrupt(column: &'static str, reason: impl std::fmt::Display) -> Self {
         Self::Corrupt {
             column,
             reason: reason.to_string(),
@@ -92,9 +92,7 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
 }
 
 fn is_constraint(answer: &dyn sqlx::error::DatabaseError) -> bool {
-    answer.is_unique_violation()
-        || answer.is_foreign_key_violation()
-        || answer.is_check_violation()
+    answer.is_unique_violation() || answer.is_foreign_key_violation() || answer.is_check_violation()
 }
 
 /// Codes that pass by themselves. Postgres: class 08 (connection), 40 (serialization, deadlock),
