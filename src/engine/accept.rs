@@ -78,7 +78,9 @@ pub enum Refusal {
     #[error("no idempotency key: send one that names this piece of work, so that it is done once")]
     NoKey,
     /// The key cannot be kept.
-    #[error("the idempotency key must have 1 to {KEY_LENGTH_MAX} characters and no control character")]
+    #[error(
+        "the idempotency key must have 1 to {KEY_LENGTH_MAX} characters and no control character"
+    )]
     Key,
     /// The payload is not UTF-8.
     #[error("the payload is not UTF-8: byte {0} cannot be read")]
@@ -87,7 +89,9 @@ pub enum Refusal {
     #[error(transparent)]
     Payload(#[from] PayloadError),
     /// The key belongs to another payload.
-    #[error("the idempotency key is taken by job {0} with another payload: use a new key for new work")]
+    #[error(
+        "the idempotency key is taken by job {0} with another payload: use a new key for new work"
+    )]
     KeyTaken(JobId),
 }
 
@@ -150,14 +154,16 @@ impl Engine {
             .idempotency_key
             .as_deref()
             .ok_or(Refusal::NoKey)?;
-        if key.is_empty() || key.chars().count() > KEY_LENGTH_MAX || key.chars().any(char::is_control)
+        if key.is_empty()
+            || key.chars().count() > KEY_LENGTH_MAX
+            || key.chars().any(char::is_control)
         {
             return Err(Refusal::Key);
         }
         let text = std::str::from_utf8(&submission.payload)
             .map_err(|error| Refusal::Encoding(error.valid_up_to().saturating_add(1)))?;
         let payload = Payload::parse(kind, text)?;
-        let canonical = canonical_json(&payload.to_value(text)?);
+        let canonical = canonical_text(text)?;
         let run_at = payload.run_at().unwrap_or(now);
         Ok(NewJob {
             id: JobId(self.0.ids.uuid()),
@@ -308,6 +314,14 @@ fn answer_known(
     })
 }
 
+/// The submitted JSON in its one canonical form: as it was sent, not as this release understands
+/// it, so that a field added later does not change the digests of old jobs.
+fn canonical_text(text: &str) -> Result<String, PayloadError> {
+    let value =
+        serde_json::from_str(text).map_err(|error| PayloadError::NotJson(error.to_string()))?;
+    Ok(canonical_json(&value))
+}
+
 fn accepted_event(job: &NewJob) -> NewEvent {
     NewEvent {
         job_id: job.id,
@@ -332,6 +346,10 @@ fn printable(text: &str) -> String {
 pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+        .fold(String::with_capacity(64), |mut hex, byte| {
+            for nibble in [byte >> 4, byte & 0x0F] {
+                hex.extend(char::from_digit(u32::from(nibble), 16));
+            }
+            hex
+        })
 }

@@ -39,7 +39,10 @@ fn explain_state(job: &Job, now: DateTime<Utc>) -> Option<Waiting> {
     let at = |reason: String, until| Some(Waiting { reason, until });
     match job.state {
         JobState::Done | JobState::Cancelled => None,
-        JobState::Dead => at(format!("buried: {}; retry it when the cause is mended", job.note), None),
+        JobState::Dead => at(
+            format!("buried: {}; retry it when the cause is mended", job.note),
+            None,
+        ),
         JobState::Running | JobState::Cancelling => {
             let lease = job.lease.as_ref();
             let worker = lease.map_or("nobody", |lease| lease.worker.as_str());
@@ -48,14 +51,22 @@ fn explain_state(job: &Job, now: DateTime<Utc>) -> Option<Waiting> {
             } else {
                 ""
             };
-            at(format!("running: its lease is held by {worker}{wish}"), lease.map(|l| l.until))
+            at(
+                format!("running: its lease is held by {worker}{wish}"),
+                lease.map(|l| l.until),
+            )
         }
         JobState::Ready if !workers::is_carried_out(job.kind) => {
             at(format!("this release has no worker for {}", job.kind), None)
         }
-        JobState::Ready if job.run_at > now => at(format!("not due: {}", job.note), Some(job.run_at)),
+        JobState::Ready if job.run_at > now => {
+            at(format!("not due: {}", job.note), Some(job.run_at))
+        }
         JobState::Ready => at(
-            format!("due since {}: waits for a worker with free room", job.run_at.to_rfc3339()),
+            format!(
+                "due since {}: waits for a worker with free room",
+                job.run_at.to_rfc3339()
+            ),
             None,
         ),
     }

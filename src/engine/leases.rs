@@ -99,7 +99,14 @@ impl Engine {
             };
             let now = self.0.clock.now();
             let kinds = self
-                .release(&mut tx, &job, JobEvent::HandBack, now, "the daemon stopped", None)
+                .release(
+                    &mut tx,
+                    &job,
+                    JobEvent::HandBack,
+                    now,
+                    "the daemon stopped",
+                    None,
+                )
                 .await?;
             tx.commit().await?;
             self.0.held.forget(id, epoch);
@@ -111,7 +118,10 @@ impl Engine {
 }
 
 fn leased_event(job: &Job) -> NewEvent {
-    let until = job.lease.as_ref().map_or(job.updated_at, |lease| lease.until);
+    let until = job
+        .lease
+        .as_ref()
+        .map_or(job.updated_at, |lease| lease.until);
     NewEvent {
         job_id: job.id,
         version: job.version,

@@ -133,7 +133,10 @@ impl Run {
         events::append(&mut tx.tx, &[event]).await?;
         tx.tx.commit().await?;
         self.engine.ring(tx.due);
-        self.engine.counters().finished.fetch_add(1, Ordering::Relaxed);
+        self.engine
+            .counters()
+            .finished
+            .fetch_add(1, Ordering::Relaxed);
         Ok(Finished(()))
     }
 
@@ -177,10 +180,9 @@ impl Engine {
         error: Option<String>,
     ) -> Result<Option<JobKind>, StoreError> {
         let now = self.clock().now();
-        let mut state = job
-            .state
-            .after(event)
-            .ok_or_else(|| StoreError::corrupt("state", format!("{} refuses {event:?}", job.state)))?;
+        let mut state = job.state.after(event).ok_or_else(|| {
+            StoreError::corrupt("state", format!("{} refuses {event:?}", job.state))
+        })?;
         let mut note = note.to_owned();
         if state == JobState::Cancelled {
             let open = operations::open_of_job(tx, job.id).await?;
@@ -208,8 +210,14 @@ impl Engine {
             version: job.version,
             state,
             run_at,
-            attempt: if counts { job.attempt } else { job.attempt.saturating_sub(1) },
-            rescues: job.rescues.saturating_add(u32::from(event == JobEvent::Rescue)),
+            attempt: if counts {
+                job.attempt
+            } else {
+                job.attempt.saturating_sub(1)
+            },
+            rescues: job
+                .rescues
+                .saturating_add(u32::from(event == JobEvent::Rescue)),
             note: note.clone(),
             last_error: error.or_else(|| job.last_error.clone()),
             updated_at: now,

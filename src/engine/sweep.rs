@@ -38,7 +38,10 @@ impl Engine {
         job: &Job,
     ) -> Result<Option<clearday_jobs::JobKind>, StoreError> {
         self.counters().rescued.fetch_add(1, Ordering::Relaxed);
-        let worker = job.lease.as_ref().map_or("nobody", |lease| lease.worker.as_str());
+        let worker = job
+            .lease
+            .as_ref()
+            .map_or("nobody", |lease| lease.worker.as_str());
         let now = self.clock().now();
         if job.rescues >= self.policy().rescues_max {
             let story = format!(
@@ -52,6 +55,7 @@ impl Engine {
         }
         warn!(job.id = %job.id, job.kind = %job.kind, worker, "Rescued job {} from a lapsed lease", job.id);
         let note = format!("the lease of {worker} lapsed");
-        self.release(tx, job, JobEvent::Rescue, now, &note, None).await
+        self.release(tx, job, JobEvent::Rescue, now, &note, None)
+            .await
     }
 }

@@ -7,8 +7,8 @@
 use chrono::{DateTime, Utc};
 use tracing::info;
 
-use super::accept::{Acceptance, Source, Submission};
 use super::Engine;
+use super::accept::{Acceptance, Source, Submission};
 use crate::store::ticks::Tick;
 use crate::store::{StoreError, ticks};
 
@@ -24,7 +24,12 @@ pub trait TickPlan {
     fn kind(&self) -> clearday_jobs::JobKind;
     /// The instants that are due after `from` and not after `until`, oldest first, at most `limit`
     /// of the newest.
-    fn due_between(&self, from: DateTime<Utc>, until: DateTime<Utc>, limit: usize) -> Vec<DateTime<Utc>>;
+    fn due_between(
+        &self,
+        from: DateTime<Utc>,
+        until: DateTime<Utc>,
+        limit: usize,
+    ) -> Vec<DateTime<Utc>>;
     /// The payload of the job for the tick due at this instant.
     fn payload(&self, due_at: DateTime<Utc>) -> String;
 }
