@@ -317,7 +317,7 @@ end_server() {
 }
 
 # Throw-away servers whose test was killed before it could end them. A process id from a file may
-# belong to somebody else by now, so the command line must name our folder.
+# belong to somebody else by now, so it must be at work in our folder, as both servers are.
 end_strays() {
     local file
     for file in "$servers_folder"/scratch/*/data/postmaster.pid; do end_stray QUIT "$file"; done
@@ -327,7 +327,7 @@ end_strays() {
 end_stray() {
     local pid
     if ! [[ -r $2 ]] || ! read -r pid <"$2"; then return 0; fi
-    if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$servers_folder/scratch/"; then
+    if [[ $(readlink "/proc/$pid/cwd") == "$servers_folder/scratch/"* ]]; then
         say "ending a stray server, process $pid"
         end_server "$1" "$pid"
     fi
