@@ -155,7 +155,9 @@ impl fmt::Display for DeclineCode {
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The address is not one that requests can be sent to.
-    #[error("the base_url of channel {channel} must be http:// or https:// with a host and without credentials or query")]
+    #[error(
+        "the base_url of channel {channel} must be http:// or https:// with a host and without credentials or query"
+    )]
     BaseUrl {
         /// Whose address it is.
         channel: ChannelName,

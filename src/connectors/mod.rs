@@ -71,11 +71,7 @@ pub enum Channel {
 }
 
 impl Channel {
-    fn build(
-        name: ChannelName,
-        settings: ChannelSettings,
-        now: &Now,
-    ) -> Result<Self, SetupError> {
+    fn build(name: ChannelName, settings: ChannelSettings, now: &Now) -> Result<Self, SetupError> {
         match settings {
             ChannelSettings::Sandbox(settings) => {
                 SandboxChannel::new(name, &settings, Arc::clone(now)).map(Self::Sandbox)

@@ -133,7 +133,10 @@ impl Outbound {
 
     /// `None` for a segment that a URL would swallow, as it does with `..`.
     fn url(&self, path: &[&str]) -> Option<Url> {
-        if path.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
+        if path
+            .iter()
+            .any(|segment| matches!(*segment, "" | "." | ".."))
+        {
             return None;
         }
         let mut url = self.base_url.clone();
@@ -150,7 +153,10 @@ impl Outbound {
         } else if error.is_timeout() {
             (ChannelError::Unknown, "the answer did not come in time")
         } else {
-            (ChannelError::Unknown, "the connection broke before the answer was complete")
+            (
+                ChannelError::Unknown,
+                "the connection broke before the answer was complete",
+            )
         };
         class(Box::new(Trouble {
             channel: self.channel.clone(),

@@ -104,7 +104,9 @@ impl SandboxHandle {
 
 impl fmt::Debug for SandboxHandle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("SandboxHandle").finish_non_exhaustive()
+        formatter
+            .debug_struct("SandboxHandle")
+            .finish_non_exhaustive()
     }
 }
 

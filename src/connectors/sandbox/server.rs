@@ -106,7 +106,9 @@ async fn close(
     Path(reference): Path<Reference>,
     headers: HeaderMap,
 ) -> Response {
-    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+    let key = headers
+        .get("idempotency-key")
+        .and_then(|key| key.to_str().ok());
     let Some(key) = key.filter(|key| !key.is_empty()) else {
         return error(
             StatusCode::BAD_REQUEST,
@@ -230,10 +232,7 @@ fn unheard() -> Response {
     StatusCode::OK.into_response()
 }
 
-fn reply<Body: serde::Serialize>(
-    reference: &Reference,
-    answer: Result<Body, Refusal>,
-) -> Response {
+fn reply<Body: serde::Serialize>(reference: &Reference, answer: Result<Body, Refusal>) -> Response {
     match answer {
         Ok(body) => Json(body).into_response(),
         Err(refusal) => error(
@@ -255,12 +254,7 @@ fn status_of(refusal: Refusal) -> StatusCode {
     }
 }
 
-fn error(
-    status: StatusCode,
-    code: &str,
-    message: &str,
-    reference: Option<&Reference>,
-) -> Response {
+fn error(status: StatusCode, code: &str, message: &str, reference: Option<&Reference>) -> Response {
     let body = ErrorBody {
         code: code.to_owned(),
         message: message.to_owned(),

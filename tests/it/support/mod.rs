@@ -1,0 +1,5 @@
+//! What the tests share.
+#![cfg(test)]
+
+pub(crate) mod raw_http;
+pub(crate) mod sandbox;
