@@ -58,7 +58,7 @@ where
                 continue;
             }
             Ok(Err(failure)) => {
-                warn!(task = name, error = %failure, "The {name} failed; trying again")
+                warn!(task = name, error = %failure, "The {name} failed; trying again");
             }
             Err(_) => {
                 error!(task = name, "The {name} panicked; starting it again");
