@@ -129,9 +129,11 @@ impl Engine {
             AfterFailure::RetryAt(at) => (JobEvent::Retry, at),
             AfterFailure::Bury => (JobEvent::Bury, now),
         };
-        self.release(&mut tx, &job, event, run_at, words, Some(words.to_owned()))
+        let due = self
+            .release(&mut tx, &job, event, run_at, words, Some(words.to_owned()))
             .await?;
         tx.commit().await?;
+        self.ring(due);
         Ok(Some(after))
     }
 }
