@@ -5,4 +5,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 pub mod job;
+pub mod reconciliation;
+pub mod record;
 pub mod retry;
+pub mod words;
