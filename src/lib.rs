@@ -11,3 +11,4 @@ pub mod engine;
 pub mod queue;
 pub mod store;
 pub mod workers;
+pub mod formats;

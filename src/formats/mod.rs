@@ -1,0 +1,7 @@
+//! File formats in and out: statements of channels, records of ours, breaks.
+//!
+//! Readers are given bytes, never a path, and stream: a row is gone before the next is read. What they refuse they
+//! refuse with the line, and where there are columns with the column.
+
+pub mod text;
+pub mod wechat_pay;
