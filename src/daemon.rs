@@ -14,12 +14,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::clock::{Clock, Ids};
-use crate::engine::{Bell, Engine, Policy};
-use crate::queue::{
-    Handler, InProcessBell, Queue, QueueSettings, RedisBell, RedisQueue, supervise,
-};
+use crate::engine::{Bell, Engine, Handler, Policy};
+use crate::queue::{InProcessBell, Queue, QueueSettings, RedisBell, RedisQueue, supervise};
 use crate::store::{Store, StoreError};
-use crate::workers::{self, Workbench};
 
 /// Everything a daemon is made of.
 #[derive(Debug)]
@@ -40,8 +37,8 @@ pub struct Parts {
     pub sweep: TimeDelta,
     /// Redis; absent: the in-process queue only.
     pub redis_url: Option<String>,
-    /// What workers need of the outside.
-    pub bench: Workbench,
+    /// What carries jobs out: [`crate::workers::handler`].
+    pub handler: Handler,
 }
 
 /// Why a daemon did not start.
@@ -90,12 +87,14 @@ impl Daemon {
             worker,
             bell,
         );
-        let bench = parts.bench;
-        let handler = Handler::new(move |run| {
-            let bench = bench.clone();
-            Box::pin(async move { workers::carry_out(&bench, run).await })
-        });
-        let queue = Queue::start(&engine, &local, parts.queue, &handler, &tracker, &stop);
+        let queue = Queue::start(
+            &engine,
+            &local,
+            parts.queue,
+            &parts.handler,
+            &tracker,
+            &stop,
+        );
         if let Some(redis) = &redis {
             redis.start(&engine, &local, &tracker, &stop);
         }

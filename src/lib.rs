@@ -8,7 +8,7 @@ pub mod connectors;
 pub mod daemon;
 pub mod domain;
 pub mod engine;
+pub mod formats;
 pub mod queue;
 pub mod store;
 pub mod workers;
-pub mod formats;

@@ -21,7 +21,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clearday_jobs::JobKind;
 
 pub use accept::{Acceptance, Refusal, Source, Submission};
-pub use execute::WorkError;
+pub use execute::{Handler, WorkError};
 pub use explain::Waiting;
 pub use leases::Held;
 pub use operate::OperateError;

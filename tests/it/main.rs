@@ -1,5 +1,6 @@
 //! One test binary: a file per job and per promise.
 
+mod chaos;
 mod connectors;
 mod order_expiry;
 mod support;

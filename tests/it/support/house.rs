@@ -12,7 +12,7 @@ use clearday::connectors::Now;
 use clearday::daemon::{Daemon, Parts};
 use clearday::domain::job::{Job, JobState};
 use clearday::domain::order::{Order, OrderState};
-use clearday::engine::{Acceptance, Engine, Policy, Source, Submission};
+use clearday::engine::{Acceptance, Engine, Handler, Policy, Source, Submission};
 use clearday::queue::QueueSettings;
 use clearday::store::events::TimelineEntry;
 use clearday::store::{Store, events, jobs, orders};
@@ -96,10 +96,29 @@ impl House {
 
     /// One more daemon.
     pub(crate) fn start_daemon(&mut self) {
+        let handler = self.handler();
+        let heartbeat = TimeDelta::seconds(5);
+        self.start_daemon_with(self.store.clone(), handler, heartbeat);
+    }
+
+    /// The workers, over this house's sandbox.
+    pub(crate) fn handler(&self) -> Handler {
         let now = now_of(&self.clock);
         let channels = channels(&self.sandbox.base_url(), Duration::from_secs(5), &now);
+        clearday::workers::handler(Workbench {
+            channels: Arc::new(channels),
+            statements: self.statements.path().to_owned(),
+        })
+    }
+
+    pub(crate) fn start_daemon_with(
+        &mut self,
+        store: Store,
+        handler: Handler,
+        heartbeat: TimeDelta,
+    ) {
         let parts = Parts {
-            store: self.store.clone(),
+            store,
             clock: self.clock.clone(),
             ids: Ids::random(self.clock.clone()),
             policy: policy(),
@@ -107,13 +126,10 @@ impl House {
                 concurrency: 8,
                 poll: Duration::from_secs(5),
             },
-            heartbeat: TimeDelta::seconds(5),
+            heartbeat,
             sweep: TimeDelta::seconds(5),
             redis_url: self.redis.as_ref().map(TestRedis::url),
-            bench: Workbench {
-                channels: Arc::new(channels),
-                statements: self.statements.path().to_owned(),
-            },
+            handler,
         };
         self.daemons.push(Daemon::start(parts).unwrap());
     }
@@ -254,6 +270,14 @@ pub(crate) async fn eventually<T, F>(look: impl Fn() -> F) -> Option<T>
 where
     F: Future<Output = Option<T>>,
 {
+    eventually_within(PATIENCE, look).await
+}
+
+/// The same with a patience of its own.
+pub(crate) async fn eventually_within<T, F>(patience: Duration, look: impl Fn() -> F) -> Option<T>
+where
+    F: Future<Output = Option<T>>,
+{
     let watch = async {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         loop {
@@ -263,5 +287,5 @@ where
             }
         }
     };
-    tokio::time::timeout(PATIENCE, watch).await.ok()
+    tokio::time::timeout(patience, watch).await.ok()
 }
