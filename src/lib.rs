@@ -3,5 +3,6 @@
 //! `domain/` decides, `workers/` carry out, `store/` speaks SQL, `queue/` speaks apalis and Redis,
 //! `connectors/` speak to the world. ARCHITECTURE.md is the map.
 
+pub mod cli;
 pub mod domain;
 pub mod formats;

@@ -1,1 +1,5 @@
 //! One test binary: a file per job and per promise.
+
+mod bills;
+mod reconcile_files;
+mod statement;
