@@ -3,6 +3,7 @@
 //! `domain/` decides, `workers/` carry out, `store/` speaks SQL, `queue/` speaks apalis and Redis,
 //! `connectors/` speak to the world. ARCHITECTURE.md is the map.
 
+pub mod cli;
 pub mod clock;
 pub mod connectors;
 pub mod daemon;

@@ -1,7 +1,10 @@
 //! One test binary: a file per job and per promise.
 
+mod bills;
 mod chaos;
 mod connectors;
 mod order_expiry;
+mod reconcile_files;
+mod statement;
 mod support;
 mod tidy;

@@ -357,7 +357,7 @@ impl StatementReader {
                 }
                 Err(fault) => return Err(fault.into()),
             };
-            if is_trailer_header(line.text) {
+            if is_trailer_header(self.totals.names(), line.text) {
                 let layout =
                     TrailerLayout::of_header(self.totals.names(), line.text).map_err(|reason| {
                         StatementError::Header {

@@ -218,11 +218,15 @@ pub fn decimal_text(value: Decimal, decimal_places: u32) -> String {
     value.to_string()
 }
 
-/// Whether a line is the header of a trailer.
-pub(super) fn is_trailer_header(line: &str) -> bool {
+/// Whether a line is the header of a trailer: it begins with the name of a sum.
+pub(super) fn is_trailer_header(names: TotalNames, line: &str) -> bool {
     let line = line.strip_prefix('`').unwrap_or(line);
-    let mut names = TotalName::Lines.columns().iter();
-    names.any(|name| line.starts_with(name))
+    // Rows nearly always begin with a date.
+    if line.starts_with(|first: char| first.is_ascii()) {
+        return false;
+    }
+    let first = line.split(',').next().unwrap_or_default();
+    names.iter().any(|name| name.columns().contains(&first))
 }
 
 /// Where the sums of a trailer stand.
