@@ -20,6 +20,7 @@ use std::sync::atomic::AtomicU64;
 use chrono::{DateTime, TimeDelta, Utc};
 use clearday_jobs::JobKind;
 
+pub(crate) use accept::hex_sha256;
 pub use accept::{Acceptance, Refusal, Source, Submission};
 pub use execute::{Handler, WorkError};
 pub use explain::Waiting;
