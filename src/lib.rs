@@ -4,7 +4,9 @@
 //! `connectors/` speak to the world. ARCHITECTURE.md is the map.
 
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod store;
+pub mod telemetry;
 pub mod workers;

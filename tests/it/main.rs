@@ -1,4 +1,5 @@
 //! One test binary: a file per job and per promise.
 
+mod config;
 mod support;
 mod tidy;
