@@ -3,10 +3,12 @@
 //! `domain/` decides, `workers/` carry out, `store/` speaks SQL, `queue/` speaks apalis and Redis,
 //! `connectors/` speak to the world. ARCHITECTURE.md is the map.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod formats;
 pub mod store;
 pub mod telemetry;
 pub mod workers;

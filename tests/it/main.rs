@@ -1,5 +1,8 @@
 //! One test binary: a file per job and per promise.
 
+mod bills;
 mod config;
+mod reconcile_files;
+mod statement;
 mod support;
 mod tidy;
