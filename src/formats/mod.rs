@@ -5,5 +5,6 @@
 
 pub mod breaks;
 pub mod records;
+pub mod rows;
 pub mod text;
 pub mod wechat_pay;

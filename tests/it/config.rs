@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clearday::config::{ConfigError, DEFAULT_TOML, LogFormat, Role, Settings};
@@ -28,10 +28,15 @@ fn load_text(text: &str) -> Result<Settings, ConfigError> {
 }
 
 fn load_both(text: &str, variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+    let (_folder, path) = written(text);
+    Settings::load(Some(&path), environment(variables))
+}
+
+fn written(text: &str) -> (ScratchFolder, PathBuf) {
     let folder = ScratchFolder::new("config");
     let path = folder.path().join("clearday.toml");
     fs::write(&path, text).unwrap();
-    Settings::load(Some(&path), environment(variables))
+    (folder, path)
 }
 
 /// The error with its causes, without the folder that the test used.
