@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod connectors;
 pub mod daemon;
 pub mod domain;
@@ -12,4 +13,5 @@ pub mod engine;
 pub mod formats;
 pub mod queue;
 pub mod store;
+pub mod telemetry;
 pub mod workers;

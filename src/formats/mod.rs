@@ -5,6 +5,7 @@
 
 pub mod breaks;
 pub mod records;
+pub mod rows;
 pub mod statements;
 pub mod text;
 pub mod wechat_pay;

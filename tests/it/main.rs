@@ -2,6 +2,7 @@
 
 mod bills;
 mod chaos;
+mod config;
 mod connectors;
 mod order_expiry;
 mod reconcile_files;
