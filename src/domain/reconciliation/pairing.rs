@@ -304,104 +304,90 @@ impl<'a> Matcher<'a> {
     }
 
     fn fold_reversals(&mut self) {
-        let theirs = self.theirs;
-        let mut reversals: HashMap<&str, Vec<usize>> = HashMap::new();
-        for lone in &self.lone_lines {
-            if let Some(line) = theirs.get(lone.position)
-                && line.facts.kind == EntryKind::Reversal
-            {
-                reversals
-                    .entry(line.original_no)
-                    .or_default()
-                    .push(lone.position);
-            }
-        }
-        if reversals.is_empty() {
+        let mut reversals = Reversals::among(&self.lone_lines, self.theirs);
+        if reversals.waiting.is_empty() {
             return;
         }
-        let mut folded = HashSet::new();
-        self.reversals_that_are_refunds(&mut reversals, &mut folded);
-        self.reversals_of_paired_payments(&mut reversals, &mut folded);
-        self.reversals_of_earlier_payments(&mut reversals, &mut folded);
-        self.forget_lone_lines(&folded);
+        self.meet_refunds(&mut reversals);
+        self.fold_into_pairs(&mut reversals);
+        self.fold_without_payment(&mut reversals);
+        self.forget_lone_lines(&reversals.folded);
     }
 
     /// A refund in our books that names the reversed order and amount, under a number the channel never heard.
-    fn reversals_that_are_refunds(
-        &mut self,
-        reversals: &mut HashMap<&str, Vec<usize>>,
-        folded: &mut HashSet<usize>,
-    ) {
-        let mut met = HashSet::new();
-        for lone in &self.lone_records {
-            let Some(refund) = self.ours.get(lone.position) else {
-                continue;
-            };
-            if refund.facts.kind == EntryKind::Refund
-                && let Some(line) = take_equal(reversals, refund.original_no, refund, self.theirs)
-            {
-                let record = lone.position;
-                self.done.pairs.push(Pair::Direct { line, record });
-                folded.insert(line);
-                met.insert(record);
-            }
+    fn meet_refunds(&mut self, reversals: &mut Reversals<'a>) {
+        let met = self.meet_lone_records(reversals, |refund| {
+            (refund.facts.kind == EntryKind::Refund).then_some(refund.original_no)
+        });
+        for (line, record) in met {
+            self.done.pairs.push(Pair::Direct { line, record });
         }
-        self.forget_lone_records(|position| met.contains(&position));
     }
 
     /// Payment and reversal are both here, and our record of the payment holds no money.
-    fn reversals_of_paired_payments(
-        &mut self,
-        reversals: &mut HashMap<&str, Vec<usize>>,
-        folded: &mut HashSet<usize>,
-    ) {
-        for pair in &mut self.done.pairs {
-            let Pair::Direct { line, record } = *pair else {
-                continue;
-            };
-            let (Some(payment), Some(ours)) = (self.theirs.get(line), self.ours.get(record)) else {
-                continue;
-            };
-            if payment.facts.kind == EntryKind::Payment
-                && !ours.facts.status.moved_money()
-                && let Some(reversal) =
-                    take_equal(reversals, payment.record_no, payment, self.theirs)
+    fn fold_into_pairs(&mut self, reversals: &mut Reversals<'a>) {
+        let mut payments = HashMap::new();
+        for (place, pair) in self.done.pairs.iter().enumerate() {
+            if let Pair::Direct { line, record } = *pair
+                && let Some(payment) = self.theirs.get(line)
+                && reversals.waiting.contains_key(payment.record_no)
+                && payment.facts.kind == EntryKind::Payment
+                && self.ours.get(record).is_some_and(holds_no_money)
+            {
+                payments.insert(line, place);
+            }
+        }
+        let mut lines: Vec<usize> = payments.keys().copied().collect();
+        sort_by_content(self.theirs, &mut lines);
+        for line in lines {
+            if let Some(payment) = self.theirs.get(line)
+                && let Some(place) = payments.get(&line)
+                && let Some(pair) = self.done.pairs.get_mut(*place)
+                && let Pair::Direct { record, .. } = *pair
+                && let Some(reversal) = reversals.take(payment.record_no, payment)
             {
                 *pair = Pair::Reversed {
                     line,
                     reversal,
                     record,
                 };
-                folded.insert(reversal);
             }
         }
     }
 
     /// The payment is on another statement; our record of it holds no money.
-    fn reversals_of_earlier_payments(
+    fn fold_without_payment(&mut self, reversals: &mut Reversals<'a>) {
+        let met = self.meet_lone_records(reversals, |payment| {
+            let is_reversed = payment.facts.kind == EntryKind::Payment && holds_no_money(payment);
+            is_reversed.then_some(payment.record_no)
+        });
+        for (reversal, record) in met {
+            self.done
+                .pairs
+                .push(Pair::ReversedElsewhere { reversal, record });
+        }
+    }
+
+    /// Gives each lone record the reversal of the order it names, if there is one as large.
+    fn meet_lone_records(
         &mut self,
-        reversals: &mut HashMap<&str, Vec<usize>>,
-        folded: &mut HashSet<usize>,
-    ) {
-        let mut met = HashSet::new();
-        for lone in &self.lone_records {
-            let Some(payment) = self.ours.get(lone.position) else {
-                continue;
-            };
-            if payment.facts.kind == EntryKind::Payment
-                && !payment.facts.status.moved_money()
-                && let Some(reversal) =
-                    take_equal(reversals, payment.record_no, payment, self.theirs)
+        reversals: &mut Reversals<'a>,
+        order_of: impl Fn(Entry<'a>) -> Option<&'a str>,
+    ) -> Vec<(usize, usize)> {
+        let mut records: Vec<usize> = self.lone_records.iter().map(|lone| lone.position).collect();
+        sort_by_content(self.ours, &mut records);
+        let mut met = Vec::new();
+        for record in records {
+            if let Some(entry) = self.ours.get(record)
+                && let Some(order_no) = order_of(entry)
+                && let Some(reversal) = reversals.take(order_no, entry)
             {
-                let record = lone.position;
-                self.done
-                    .pairs
-                    .push(Pair::ReversedElsewhere { reversal, record });
-                folded.insert(reversal);
-                met.insert(record);
+                met.push((reversal, record));
             }
         }
-        self.forget_lone_records(|position| met.contains(&position));
+        let met_records: HashSet<usize> = met.iter().map(|(_, record)| *record).collect();
+        self.forget_lone_records(|position| met_records.contains(&position));
+        met
     }
 
     fn forget_lone_lines(&mut self, met: &HashSet<usize>) {
@@ -616,19 +602,52 @@ fn settled(entries: &Entries, positions: &[usize]) -> usize {
     positions.iter().filter(is_settled).count()
 }
 
-/// Takes a reversal of the order `original_no` that is as large as `payment`.
-fn take_equal(
-    reversals: &mut HashMap<&str, Vec<usize>>,
-    original_no: &str,
-    payment: Entry<'_>,
-    theirs: &Entries,
-) -> Option<usize> {
-    let waiting = reversals.get_mut(original_no)?;
-    let is_equal = |position: &usize| {
-        theirs
-            .get(*position)
-            .is_some_and(|reversal| reversal.facts.amount == payment.facts.amount)
-    };
-    let found = waiting.iter().position(is_equal)?;
-    Some(waiting.swap_remove(found))
+fn holds_no_money(record: Entry<'_>) -> bool {
+    !record.facts.status.moved_money()
+}
+
+/// Lines of reversals that found no refund, by the order they take back.
+struct Reversals<'a> {
+    theirs: &'a Entries,
+    waiting: HashMap<&'a str, Vec<usize>>,
+    folded: HashSet<usize>,
+}
+
+impl<'a> Reversals<'a> {
+    fn among(lone_lines: &[Lone], theirs: &'a Entries) -> Self {
+        let mut waiting: HashMap<&str, Vec<usize>> = HashMap::new();
+        for lone in lone_lines {
+            if let Some(line) = theirs.get(lone.position)
+                && line.facts.kind == EntryKind::Reversal
+            {
+                waiting
+                    .entry(line.original_no)
+                    .or_default()
+                    .push(lone.position);
+            }
+        }
+        for positions in waiting.values_mut() {
+            sort_by_content(theirs, positions);
+        }
+        Self {
+            theirs,
+            waiting,
+            folded: HashSet::new(),
+        }
+    }
+
+    /// Takes a reversal of the order that is as large as `entry`.
+    fn take(&mut self, order_no: &str, entry: Entry<'_>) -> Option<usize> {
+        let theirs = self.theirs;
+        let waiting = self.waiting.get_mut(order_no)?;
+        let is_as_large = |position: &usize| {
+            theirs
+                .get(*position)
+                .is_some_and(|reversal| reversal.facts.amount == entry.facts.amount)
+        };
+        let found = waiting.iter().position(is_as_large)?;
+        let reversal = waiting.remove(found);
+        self.folded.insert(reversal);
+        Some(reversal)
+    }
 }
