@@ -206,6 +206,18 @@ pub struct Channel {
         deserialize_with = "values::seconds"
     )]
     pub request_timeout: Duration,
+    /// After this long without effect, a request that left has none any more; the channel's own
+    /// promise. "Not found" is believed only then.
+    #[serde(
+        rename = "processing_window_seconds",
+        default = "processing_window",
+        deserialize_with = "values::seconds"
+    )]
+    pub processing_window: Duration,
+}
+
+const fn processing_window() -> Duration {
+    Duration::from_mins(5)
 }
 
 const fn connect_timeout() -> Duration {
