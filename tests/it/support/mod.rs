@@ -1,0 +1,4 @@
+//! What the tests share.
+#![cfg(test)]
+
+pub(crate) mod servers;
