@@ -4,7 +4,10 @@
 //! `connectors/` speak to the world. ARCHITECTURE.md is the map.
 
 pub mod clock;
+pub mod connectors;
+pub mod daemon;
 pub mod domain;
 pub mod engine;
+pub mod queue;
 pub mod store;
 pub mod workers;

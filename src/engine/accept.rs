@@ -66,11 +66,16 @@ pub struct Submission {
     pub payload: Vec<u8>,
     /// Who submits.
     pub source: Source,
+    /// What is wrong with its envelope, found by whoever carried it in.
+    pub fault: Option<String>,
 }
 
 /// Why a submission was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
+    /// The envelope is not as agreed.
+    #[error("{0}")]
+    Envelope(String),
     /// No such kind of job.
     #[error(transparent)]
     Kind(#[from] clearday_jobs::UnknownKind),
@@ -149,6 +154,9 @@ impl Engine {
     }
 
     fn believe(&self, submission: &Submission, now: DateTime<Utc>) -> Result<NewJob, Refusal> {
+        if let Some(fault) = &submission.fault {
+            return Err(Refusal::Envelope(fault.clone()));
+        }
         let kind: JobKind = submission.kind.parse()?;
         let key = submission
             .idempotency_key
@@ -270,7 +278,8 @@ impl Engine {
             reason: printable(&refusal.to_string()),
             job_id: match refusal {
                 Refusal::KeyTaken(id) => Some(*id),
-                Refusal::Kind(_)
+                Refusal::Envelope(_)
+                | Refusal::Kind(_)
                 | Refusal::NoKey
                 | Refusal::Key
                 | Refusal::Encoding(_)

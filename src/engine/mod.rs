@@ -134,6 +134,11 @@ impl Engine {
         &self.0.policy
     }
 
+    /// The bell.
+    pub fn bell(&self) -> &dyn Bell {
+        self.0.bell.as_ref()
+    }
+
     fn ring(&self, kinds: impl IntoIterator<Item = JobKind>) {
         for kind in kinds {
             self.0.bell.ring(kind);

@@ -1,4 +1,5 @@
 //! One test binary: a file per job and per promise.
 
+mod connectors;
 mod support;
 mod tidy;

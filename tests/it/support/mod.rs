@@ -1,4 +1,6 @@
 //! What the tests share.
 #![cfg(test)]
 
+pub(crate) mod raw_http;
+pub(crate) mod sandbox;
 pub(crate) mod servers;
