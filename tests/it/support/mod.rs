@@ -4,3 +4,4 @@
 pub(crate) mod raw_http;
 pub(crate) mod sandbox;
 pub(crate) mod servers;
+pub(crate) mod world;
