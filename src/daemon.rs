@@ -9,15 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use clearday_jobs::ChannelName;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::clock::{Clock, Ids};
-use crate::engine::{Bell, Engine, Policy};
-use crate::queue::{
-    Handler, InProcessBell, Queue, QueueSettings, RedisBell, RedisQueue, supervise,
-};
+use crate::config::{self, Settings};
+use crate::connectors::{ChannelSettings, Channels, Now, SandboxSettings, SetupError, Timeouts};
+use crate::engine::{Bell, Engine, Handler, Policy};
+use crate::queue::{InProcessBell, Queue, QueueSettings, RedisBell, RedisQueue, supervise};
 use crate::store::{Store, StoreError};
 use crate::workers::{self, Workbench};
 
@@ -40,8 +41,66 @@ pub struct Parts {
     pub sweep: TimeDelta,
     /// Redis; absent: the in-process queue only.
     pub redis_url: Option<String>,
-    /// What workers need of the outside.
-    pub bench: Workbench,
+    /// What carries jobs out: [`crate::workers::handler`].
+    pub handler: Handler,
+}
+
+impl Parts {
+    /// The parts that the settings ask for.
+    ///
+    /// # Errors
+    /// When a channel cannot be set up.
+    pub fn from_settings(
+        settings: &Settings,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+    ) -> Result<Self, DaemonError> {
+        let told = clock.clone();
+        let now: Now = Arc::new(move || told.now());
+        let channels = settings.channels.iter().map(channel_settings);
+        let bench = Workbench {
+            channels: Arc::new(Channels::build(channels, &now)?),
+            statements: settings.statements.directory.clone(),
+        };
+        Ok(Self {
+            store,
+            clock,
+            ids,
+            policy: settings.policy(),
+            queue: QueueSettings {
+                concurrency: usize::try_from(settings.jobs.concurrency).unwrap_or(1),
+                poll: settings.jobs.sweep,
+            },
+            heartbeat: delta(settings.jobs.heartbeat),
+            sweep: delta(settings.jobs.sweep),
+            redis_url: settings
+                .redis
+                .url
+                .as_ref()
+                .map(|url| url.reveal().to_owned()),
+            handler: workers::handler(bench),
+        })
+    }
+}
+
+fn channel_settings(channel: &config::Channel) -> (ChannelName, ChannelSettings) {
+    let settings = match channel.connector {
+        config::Connector::Sandbox => ChannelSettings::Sandbox(SandboxSettings {
+            base_url: channel.url.clone(),
+            timeouts: Timeouts {
+                connect: channel.connect_timeout,
+                request: channel.request_timeout,
+            },
+            processing_window: channel.processing_window,
+        }),
+    };
+    (channel.name.clone(), settings)
+}
+
+/// Settings bound every duration to a day, so the conversion cannot miss.
+fn delta(duration: Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }
 
 /// Why a daemon did not start.
@@ -50,6 +109,9 @@ pub enum DaemonError {
     /// The Redis URL is none.
     #[error("the Redis url cannot be used: {0}")]
     RedisUrl(String),
+    /// A channel cannot be set up.
+    #[error(transparent)]
+    Channel(#[from] SetupError),
 }
 
 /// A running daemon.
@@ -90,12 +152,14 @@ impl Daemon {
             worker,
             bell,
         );
-        let bench = parts.bench;
-        let handler = Handler::new(move |run| {
-            let bench = bench.clone();
-            Box::pin(async move { workers::carry_out(&bench, run).await })
-        });
-        let queue = Queue::start(&engine, &local, parts.queue, &handler, &tracker, &stop);
+        let queue = Queue::start(
+            &engine,
+            &local,
+            parts.queue,
+            &parts.handler,
+            &tracker,
+            &stop,
+        );
         if let Some(redis) = &redis {
             redis.start(&engine, &local, &tracker, &stop);
         }

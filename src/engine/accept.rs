@@ -148,7 +148,7 @@ impl Engine {
                 }
             }
         }
-        let due = self.write_down(tx, believed, &mut answers, now).await?;
+        let due = self.write_down(tx, believed, &mut answers).await?;
         self.keep_refused(tx, &batch, &answers, now).await?;
         Ok((answers.into_values().collect(), due))
     }
@@ -194,7 +194,6 @@ impl Engine {
         tx: &mut Tx,
         mut believed: Vec<Believed>,
         answers: &mut BTreeMap<usize, Acceptance>,
-        now: DateTime<Utc>,
     ) -> Result<BTreeSet<JobKind>, StoreError> {
         // One order for everybody, so that two batches with the same keys cannot deadlock.
         believed.sort_by(|a, b| {
@@ -223,7 +222,7 @@ impl Engine {
         let mut due = BTreeSet::new();
         for Believed { position, job } in believed {
             let answer = if inserted.contains(&job.id) {
-                if job.run_at <= now {
+                if self.is_imminent(job.run_at) {
                     due.insert(job.kind);
                 }
                 Acceptance::New(job.id)

@@ -30,9 +30,8 @@ pub use backend::LeasedJobs;
 pub use in_process::InProcessBell;
 pub use redis::{RedisBell, RedisQueue, RedisStatus};
 pub use supervise::supervise;
-pub use workers::Handler;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Handler};
 
 /// How jobs are handed to workers.
 #[derive(Clone, Copy, Debug)]

@@ -3,9 +3,6 @@
 //! Time-outs, panics and retries are handled inside the engine, where they are recorded; to
 //! apalis every run succeeds, so that no worker ends.
 
-use std::fmt;
-use std::sync::Arc;
-
 use apalis_core::error::WorkerError;
 use apalis_core::worker::builder::WorkerBuilder;
 use apalis_core::worker::ext::parallelize::ParallelizeExt;
@@ -16,28 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::error;
 
 use super::backend::{LeasedJob, LeasedJobs};
-use crate::engine::{Engine, Finished, Run, WorkError};
-
-/// What carries out a run.
-#[derive(Clone)]
-pub struct Handler(
-    Arc<dyn Fn(Run) -> BoxFuture<'static, Result<Finished, WorkError>> + Send + Sync>,
-);
-
-impl Handler {
-    /// A handler from a function.
-    pub fn new(
-        handler: impl Fn(Run) -> BoxFuture<'static, Result<Finished, WorkError>> + Send + Sync + 'static,
-    ) -> Self {
-        Self(Arc::new(handler))
-    }
-}
-
-impl fmt::Debug for Handler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Handler")
-    }
-}
+use crate::engine::{Engine, Handler};
 
 /// Starts one worker per backend under one monitor.
 pub(super) fn start(
@@ -58,7 +34,7 @@ pub(super) fn start(
                 let (engine, handler) = (engine.clone(), handler.clone());
                 async move {
                     let LeasedJob { job, room } = leased;
-                    engine.execute(job, |run| (handler.0)(run)).await;
+                    engine.execute(job, |run| handler.carry_out(run)).await;
                     drop(room);
                 }
             });

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use clearday_jobs::{JobKind, Payload};
 
 use crate::connectors::Channels;
-use crate::engine::{Finished, Run, WorkError};
+use crate::engine::{Finished, Handler, Run, WorkError};
 
 /// What workers need of the outside.
 #[derive(Clone, Debug)]
@@ -34,11 +34,15 @@ pub const fn is_carried_out(kind: JobKind) -> bool {
     }
 }
 
-/// Carries one leased job out.
-///
-/// # Errors
-/// Whatever kept it from its end; the engine decides what follows.
-pub async fn carry_out(bench: &Workbench, run: Run) -> Result<Finished, WorkError> {
+/// The handler of every kind that this release carries out.
+pub fn handler(bench: Workbench) -> Handler {
+    Handler::new(move |run| {
+        let bench = bench.clone();
+        Box::pin(async move { carry_out(&bench, run).await })
+    })
+}
+
+async fn carry_out(bench: &Workbench, run: Run) -> Result<Finished, WorkError> {
     let job = run.job();
     let payload = Payload::parse(job.kind, &job.payload)
         .map_err(|error| WorkError::Invalid(error.to_string()))?;

@@ -1,6 +1,12 @@
 //! One test binary: a file per job and per promise.
 
+mod bills;
+mod chaos;
+mod config;
 mod connectors;
+mod order_expiry;
+mod reconcile_files;
+mod statement;
 mod store_conformance;
 mod support;
 mod tidy;
