@@ -9,7 +9,7 @@ use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
 
 use super::statement::statements;
-use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both};
+use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both, words};
 use crate::domain::job::{Job, JobState, LeaseHold, Priority};
 
 /// Counting stops here: a dashboard wants to know that there are many, not how many exactly.
@@ -286,7 +286,7 @@ pub async fn finish(
         sqlx::query_as(FINISH.text::<Db>())
             .bind(id.0)
             .bind(epoch)
-            .bind(note)
+            .bind(words(note))
             .bind(Timestamp(now))
             .fetch_optional(connection)
             .await?
@@ -333,8 +333,8 @@ pub async fn apply(tx: &mut Tx, change: &JobChange) -> Result<bool, StoreError> 
             .bind(Timestamp(change.run_at))
             .bind(i64::from(change.attempt))
             .bind(i64::from(change.rescues))
-            .bind(change.note.as_str())
-            .bind(change.last_error.as_deref())
+            .bind(words(&change.note))
+            .bind(change.last_error.as_deref().map(words))
             .bind(Timestamp(change.updated_at))
             .execute(connection)
             .await?

@@ -21,6 +21,7 @@ pub mod rejections;
 pub mod statement;
 pub mod ticks;
 mod timestamp;
+mod words;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -34,6 +35,7 @@ use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Sqlite, SqlitePool, Tra
 pub use error::StoreError;
 pub(crate) use statement::Statement;
 pub(crate) use timestamp::Timestamp;
+use words::words;
 
 /// Rows per multi-row statement: at twenty columns a row this stays below SQLite's 32,766 bound
 /// values and Postgres' 65,535.

@@ -7,5 +7,6 @@ mod connectors;
 mod order_expiry;
 mod reconcile_files;
 mod statement;
+mod store_conformance;
 mod support;
 mod tidy;
