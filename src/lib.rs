@@ -6,5 +6,6 @@
 pub mod clock;
 pub mod domain;
 pub mod engine;
+pub mod http;
 pub mod store;
 pub mod workers;

@@ -9,4 +9,5 @@ pub mod mask;
 pub mod operation;
 pub mod order;
 pub mod order_expiry;
+pub mod redact;
 pub mod retry;
