@@ -11,5 +11,6 @@ pub mod order;
 pub mod order_expiry;
 pub mod reconciliation;
 pub mod record;
+pub mod redact;
 pub mod retry;
 pub mod words;
