@@ -9,5 +9,8 @@ pub mod mask;
 pub mod operation;
 pub mod order;
 pub mod order_expiry;
+pub mod reconciliation;
+pub mod record;
 pub mod redact;
 pub mod retry;
+pub mod words;

@@ -170,9 +170,21 @@ fn after_not_paid(
     now: DateTime<Utc>,
 ) -> CloseDecision {
     match operation.state {
-        OperationState::Succeeded | OperationState::Declined => CloseDecision::Close {
-            generation: operation.generation.saturating_add(1),
-        },
+        // The channel contradicts itself; a new key, but never in a tight loop.
+        OperationState::Succeeded | OperationState::Declined => {
+            let again = later(operation.updated_at, QUERY_AGAIN);
+            if now < again {
+                let reason = format!(
+                    "the channel answered {} and yet says it may be paid; it is asked again",
+                    operation.idempotency_key
+                );
+                CloseDecision::Wait(again, reason)
+            } else {
+                CloseDecision::Close {
+                    generation: operation.generation.saturating_add(1),
+                }
+            }
+        }
         OperationState::Intended | OperationState::Unknown if promises.is_idempotent => {
             CloseDecision::Replay(operation.clone())
         }

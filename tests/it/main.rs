@@ -1,1 +1,11 @@
 //! One test binary: a file per job and per promise.
+
+mod bills;
+mod chaos;
+mod config;
+mod connectors;
+mod order_expiry;
+mod reconcile_files;
+mod statement;
+mod support;
+mod tidy;

@@ -1,0 +1,653 @@
+//! Which line and which record tell of the same fact.
+//!
+//! 1. The same fact in two statements (ALL and SUCCESS of one day) is one fact: of lines equal in kind, numbers,
+//!    amount and fee, only the statement that tells it most often is heard. The same line twice in *one* statement
+//!    stays two lines.
+//! 2. Lines and records meet under our own number and kind. N records against M lines make min(N, M) pairs, the
+//!    likest first; the rest are duplicates.
+//! 3. What found nobody there meets under the channel's number: the same external fact, booked under another number
+//!    of ours. A record that claims a channel number whose line already has its record is a duplicate of ours. A
+//!    line of another order number is never a duplicate of theirs: the channel tells both numbers itself, so the
+//!    other order is one that we miss.
+//! 4. A reversal (撤销) that is no refund in our books is folded into its payment, if that holds no money with us
+//!    either.
+//!
+//! The order of rows decides nothing: wherever a choice is left, it is made by content.
+
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+
+use super::entry::{Entries, Entry, EntryKind};
+use crate::domain::record::{RecordKind, RecordStatus};
+
+/// Lines and a record that tell of the same fact, by position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pair {
+    /// One line and one record.
+    Direct {
+        /// The line.
+        line: usize,
+        /// The record.
+        record: usize,
+    },
+    /// A payment that was taken back, and a record without money.
+    Reversed {
+        /// The line of the payment.
+        line: usize,
+        /// The line that takes it back.
+        reversal: usize,
+        /// The record.
+        record: usize,
+    },
+    /// The same, with the payment on a statement that was not given.
+    ReversedElsewhere {
+        /// The line that takes it back.
+        reversal: usize,
+        /// The record.
+        record: usize,
+    },
+}
+
+/// An entry without a counterpart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// Its position on its side.
+    pub position: usize,
+    /// Whether the fact it tells has its counterpart, or its place among the leftovers, already.
+    pub is_extra: bool,
+}
+
+/// Every line and record in exactly one of these lists.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pairing {
+    /// What belongs together.
+    pub(super) pairs: Vec<Pair>,
+    /// Lines without a record.
+    pub(super) lines: Vec<Leftover>,
+    /// Records without a line.
+    pub(super) records: Vec<Leftover>,
+    /// Lines that another statement tells too.
+    pub(super) repeated_lines: Vec<usize>,
+    /// Records that another channel carried.
+    pub(super) foreign_records: Vec<usize>,
+}
+
+/// Pairs the channel's lines with our records.
+pub(super) fn pair(theirs: &Entries, ours: &Entries) -> Pairing {
+    let mut matcher = Matcher::new(theirs, ours);
+    matcher.meet_by_our_number();
+    matcher.meet_by_channel_number();
+    matcher.fold_reversals();
+    matcher.finish()
+}
+
+/// Entries of both sides under one number of ours.
+#[derive(Debug, Default)]
+struct Bucket {
+    lines: Members,
+    records: Members,
+    has_paired_line: bool,
+    has_paired_record: bool,
+}
+
+/// Positions; nearly always none or one, and a list for each would cost more than the rest together.
+#[derive(Debug, Default)]
+enum Members {
+    #[default]
+    None,
+    One(usize),
+    Many(Vec<usize>),
+}
+
+impl Members {
+    fn add(&mut self, position: usize) {
+        match self {
+            Self::None => *self = Self::One(position),
+            Self::One(first) => *self = Self::Many(vec![*first, position]),
+            Self::Many(positions) => positions.push(position),
+        }
+    }
+
+    fn take(&mut self) -> Vec<usize> {
+        match std::mem::take(self) {
+            Self::None => Vec::new(),
+            Self::One(position) => vec![position],
+            Self::Many(positions) => positions,
+        }
+    }
+}
+
+/// An entry that is still alone, and the bucket it came from.
+#[derive(Clone, Copy, Debug)]
+struct Lone {
+    position: usize,
+    bucket: usize,
+    /// Of a record: whether a line it claims by the channel's number has its record.
+    is_claimed: bool,
+}
+
+struct Matcher<'a> {
+    theirs: &'a Entries,
+    ours: &'a Entries,
+    buckets: Vec<Bucket>,
+    lone_lines: Vec<Lone>,
+    lone_records: Vec<Lone>,
+    done: Pairing,
+}
+
+impl<'a> Matcher<'a> {
+    fn new(theirs: &'a Entries, ours: &'a Entries) -> Self {
+        let mut matcher = Self {
+            theirs,
+            ours,
+            buckets: Vec::with_capacity(ours.len().max(theirs.len())),
+            lone_lines: Vec::new(),
+            lone_records: Vec::new(),
+            done: Pairing::default(),
+        };
+        matcher.fill_buckets();
+        matcher
+    }
+
+    fn fill_buckets(&mut self) {
+        let mut bucket_of: HashMap<(RecordKind, &str), usize> =
+            HashMap::with_capacity(self.ours.len());
+        for (position, entry) in self.ours.iter().enumerate() {
+            if entry.facts.is_foreign {
+                self.done.foreign_records.push(position);
+            } else if let Some(bucket) = bucket(&mut self.buckets, &mut bucket_of, entry) {
+                bucket.records.add(position);
+            }
+        }
+        for (position, entry) in self.theirs.iter().enumerate() {
+            if let Some(bucket) = bucket(&mut self.buckets, &mut bucket_of, entry) {
+                bucket.lines.add(position);
+            }
+        }
+    }
+
+    fn meet_by_our_number(&mut self) {
+        self.done
+            .pairs
+            .reserve(self.ours.len().min(self.theirs.len()));
+        for bucket_position in 0..self.buckets.len() {
+            let Some(bucket) = self.buckets.get_mut(bucket_position) else {
+                continue;
+            };
+            if let (Members::One(line), Members::One(record)) = (&bucket.lines, &bucket.records) {
+                let (line, record) = (*line, *record);
+                bucket.has_paired_line = true;
+                bucket.has_paired_record = true;
+                self.done.pairs.push(Pair::Direct { line, record });
+            } else {
+                let lines = bucket.lines.take();
+                let records = bucket.records.take();
+                self.meet_in_bucket(bucket_position, lines, records);
+            }
+        }
+    }
+
+    fn meet_in_bucket(&mut self, bucket: usize, lines: Vec<usize>, records: Vec<usize>) {
+        let mut met = Meeting {
+            theirs: self.theirs,
+            ours: self.ours,
+            lines: self.hear_each_fact_once(lines),
+            records,
+            pairs: Vec::new(),
+        };
+        met.pair_likest_first();
+        if let Some(bucket) = self.buckets.get_mut(bucket) {
+            bucket.has_paired_line = !met.pairs.is_empty();
+            bucket.has_paired_record = !met.pairs.is_empty();
+        }
+        let lone = |position| Lone {
+            position,
+            bucket,
+            is_claimed: false,
+        };
+        self.done.pairs.extend(met.pairs);
+        self.lone_lines.extend(met.lines.into_iter().map(lone));
+        self.lone_records.extend(met.records.into_iter().map(lone));
+    }
+
+    /// Sets aside what several statements tell of one fact, and gives back the rest.
+    fn hear_each_fact_once(&mut self, mut lines: Vec<usize>) -> Vec<usize> {
+        if lines.len() < 2 {
+            return lines;
+        }
+        let theirs = self.theirs;
+        lines.sort_by_cached_key(|position| {
+            theirs
+                .get(*position)
+                .map(|line| (identity(line), line.facts.source))
+        });
+        let same_fact = |one: &usize, other: &usize| {
+            theirs.get(*one).map(identity) == theirs.get(*other).map(identity)
+        };
+        let mut heard = Vec::with_capacity(lines.len());
+        for fact in lines.chunk_by(same_fact) {
+            let same_source =
+                |one: &usize, other: &usize| source(theirs, *one) == source(theirs, *other);
+            let teller = fact
+                .chunk_by(same_source)
+                .max_by_key(|told| (told.len(), settled(theirs, told)))
+                .and_then(|told| told.first())
+                .and_then(|position| source(theirs, *position));
+            let (kept, repeated): (Vec<usize>, Vec<usize>) = fact
+                .iter()
+                .partition(|position| source(theirs, **position) == teller);
+            heard.extend(kept);
+            self.done.repeated_lines.extend(repeated);
+        }
+        heard
+    }
+
+    fn meet_by_channel_number(&mut self) {
+        let mut claims: HashMap<(RecordKind, &str), Claim> = HashMap::new();
+        for lone in &self.lone_records {
+            if let Some(entry) = self.ours.get(lone.position).filter(has_channel_no) {
+                let claim = claims.entry(channel_key(entry)).or_default();
+                claim.records.push(lone.position);
+            }
+        }
+        if claims.is_empty() {
+            return;
+        }
+
+        let alone: HashSet<usize> = self.lone_lines.iter().map(|lone| lone.position).collect();
+        let repeated: HashSet<usize> = self.done.repeated_lines.iter().copied().collect();
+        for (position, entry) in self.theirs.iter().enumerate() {
+            if let Some(claim) = claims.get_mut(&channel_key(entry)) {
+                if alone.contains(&position) {
+                    claim.lines.push(position);
+                } else if !repeated.contains(&position) {
+                    claim.has_paired_line = true;
+                }
+            }
+        }
+        self.settle_claims(claims.into_values());
+    }
+
+    fn settle_claims(&mut self, claims: impl Iterator<Item = Claim>) {
+        let mut paired = HashMap::new();
+        let mut paired_lines = HashSet::new();
+        let mut claimed = HashSet::new();
+        for claim in claims {
+            let mut met = Meeting {
+                theirs: self.theirs,
+                ours: self.ours,
+                lines: claim.lines,
+                records: claim.records,
+                pairs: Vec::new(),
+            };
+            met.pair_likest_first();
+            if claim.has_paired_line || !met.pairs.is_empty() {
+                claimed.extend(met.records);
+            }
+            for pair in met.pairs {
+                if let Pair::Direct { line, record } = pair {
+                    paired.insert(record, pair);
+                    paired_lines.insert(line);
+                }
+            }
+        }
+
+        for lone in &mut self.lone_records {
+            lone.is_claimed = claimed.contains(&lone.position);
+        }
+        // In the order of the records, because the claims come in none.
+        for lone in &self.lone_records {
+            self.done.pairs.extend(paired.get(&lone.position));
+        }
+        self.forget_lone_lines(&paired_lines);
+        self.forget_lone_records(|position| paired.contains_key(&position));
+    }
+
+    fn fold_reversals(&mut self) {
+        let mut reversals = Reversals::among(&self.lone_lines, self.theirs);
+        if reversals.waiting.is_empty() {
+            return;
+        }
+        self.meet_refunds(&mut reversals);
+        self.fold_into_pairs(&mut reversals);
+        self.fold_without_payment(&mut reversals);
+        self.forget_lone_lines(&reversals.folded);
+    }
+
+    /// A refund in our books that names the reversed order and amount, under a number the channel never heard.
+    fn meet_refunds(&mut self, reversals: &mut Reversals<'a>) {
+        let met = self.meet_lone_records(reversals, |refund| {
+            (refund.facts.kind == EntryKind::Refund).then_some(refund.original_no)
+        });
+        for (line, record) in met {
+            self.done.pairs.push(Pair::Direct { line, record });
+        }
+    }
+
+    /// Payment and reversal are both here, and our record of the payment holds no money.
+    fn fold_into_pairs(&mut self, reversals: &mut Reversals<'a>) {
+        let mut payments = HashMap::new();
+        for (place, pair) in self.done.pairs.iter().enumerate() {
+            if let Pair::Direct { line, record } = *pair
+                && let Some(payment) = self.theirs.get(line)
+                && reversals.waiting.contains_key(payment.record_no)
+                && payment.facts.kind == EntryKind::Payment
+                && self.ours.get(record).is_some_and(holds_no_money)
+            {
+                payments.insert(line, place);
+            }
+        }
+        let mut lines: Vec<usize> = payments.keys().copied().collect();
+        sort_by_content(self.theirs, &mut lines);
+        for line in lines {
+            if let Some(payment) = self.theirs.get(line)
+                && let Some(place) = payments.get(&line)
+                && let Some(pair) = self.done.pairs.get_mut(*place)
+                && let Pair::Direct { record, .. } = *pair
+                && let Some(reversal) = reversals.take(payment.record_no, payment)
+            {
+                *pair = Pair::Reversed {
+                    line,
+                    reversal,
+                    record,
+                };
+            }
+        }
+    }
+
+    /// The payment is on another statement; our record of it holds no money.
+    fn fold_without_payment(&mut self, reversals: &mut Reversals<'a>) {
+        let met = self.meet_lone_records(reversals, |payment| {
+            let is_reversed = payment.facts.kind == EntryKind::Payment && holds_no_money(payment);
+            is_reversed.then_some(payment.record_no)
+        });
+        for (reversal, record) in met {
+            self.done
+                .pairs
+                .push(Pair::ReversedElsewhere { reversal, record });
+        }
+    }
+
+    /// Gives each lone record the reversal of the order it names, if there is one as large.
+    fn meet_lone_records(
+        &mut self,
+        reversals: &mut Reversals<'a>,
+        order_of: impl Fn(Entry<'a>) -> Option<&'a str>,
+    ) -> Vec<(usize, usize)> {
+        let mut records: Vec<usize> = self.lone_records.iter().map(|lone| lone.position).collect();
+        sort_by_content(self.ours, &mut records);
+        let mut met = Vec::new();
+        for record in records {
+            if let Some(entry) = self.ours.get(record)
+                && let Some(order_no) = order_of(entry)
+                && let Some(reversal) = reversals.take(order_no, entry)
+            {
+                met.push((reversal, record));
+            }
+        }
+        let met_records: HashSet<usize> = met.iter().map(|(_, record)| *record).collect();
+        self.forget_lone_records(|position| met_records.contains(&position));
+        met
+    }
+
+    fn forget_lone_lines(&mut self, met: &HashSet<usize>) {
+        let buckets = &mut self.buckets;
+        self.lone_lines.retain(|lone| {
+            let is_met = met.contains(&lone.position);
+            if is_met && let Some(bucket) = buckets.get_mut(lone.bucket) {
+                bucket.has_paired_line = true;
+            }
+            !is_met
+        });
+    }
+
+    fn forget_lone_records(&mut self, is_met: impl Fn(usize) -> bool) {
+        let buckets = &mut self.buckets;
+        self.lone_records.retain(|lone| {
+            let is_met = is_met(lone.position);
+            if is_met && let Some(bucket) = buckets.get_mut(lone.bucket) {
+                bucket.has_paired_record = true;
+            }
+            !is_met
+        });
+    }
+
+    fn finish(mut self) -> Pairing {
+        self.done.lines = leftovers(&self.lone_lines, |bucket| {
+            self.buckets
+                .get(bucket)
+                .is_some_and(|bucket| bucket.has_paired_line)
+        });
+        self.done.records = leftovers(&self.lone_records, |bucket| {
+            self.buckets
+                .get(bucket)
+                .is_some_and(|bucket| bucket.has_paired_record)
+        });
+        self.done
+    }
+}
+
+/// Records that claim one channel number, and the lines that carry it.
+#[derive(Debug, Default)]
+struct Claim {
+    lines: Vec<usize>,
+    records: Vec<usize>,
+    has_paired_line: bool,
+}
+
+/// The bucket of an entry, made when it is the first.
+fn bucket<'buckets, 'entry>(
+    buckets: &'buckets mut Vec<Bucket>,
+    bucket_of: &mut HashMap<(RecordKind, &'entry str), usize>,
+    entry: Entry<'entry>,
+) -> Option<&'buckets mut Bucket> {
+    let key = (entry.facts.kind.record_kind(), entry.record_no);
+    let position = *bucket_of.entry(key).or_insert_with(|| {
+        buckets.push(Bucket::default());
+        buckets.len().saturating_sub(1)
+    });
+    buckets.get_mut(position)
+}
+
+/// Marks those that have their counterpart or a fellow before them; a bucket's entries stand together.
+fn leftovers(alone: &[Lone], has_pair: impl Fn(usize) -> bool) -> Vec<Leftover> {
+    let mut found = Vec::with_capacity(alone.len());
+    for bucket in alone.chunk_by(|one, other| one.bucket == other.bucket) {
+        for (lone, fellows_before) in bucket.iter().zip(0_usize..) {
+            found.push(Leftover {
+                position: lone.position,
+                is_extra: fellows_before > 0 || lone.is_claimed || has_pair(lone.bucket),
+            });
+        }
+    }
+    found
+}
+
+/// A few lines and records that meet under one number.
+struct Meeting<'a> {
+    theirs: &'a Entries,
+    ours: &'a Entries,
+    lines: Vec<usize>,
+    records: Vec<usize>,
+    pairs: Vec<Pair>,
+}
+
+impl<'a> Meeting<'a> {
+    /// Pairs equals first, then those with the same channel number, then those with the same amount, then the rest.
+    fn pair_likest_first(&mut self) {
+        sort_by_content(self.theirs, &mut self.lines);
+        sort_by_content(self.ours, &mut self.records);
+        if self.lines.is_empty() || self.records.is_empty() {
+            return;
+        }
+        let amount = |entry: &Entry<'_>| {
+            let facts = entry.facts;
+            (
+                facts.status,
+                facts.amount.currency(),
+                facts.amount.minor_units(),
+            )
+        };
+        self.pair_by(|entry| Some((entry.channel_no, amount(&entry), entry.facts.fee)));
+        self.pair_by(|entry| has_channel_no(&entry).then_some(entry.channel_no));
+        self.pair_by(|entry| Some(amount(&entry)));
+        self.pair_by(|_| Some(()));
+    }
+
+    /// Pairs those whose keys are equal, in the order they stand; who has no key waits.
+    fn pair_by<K: Ord>(&mut self, key: impl Fn(Entry<'a>) -> Option<K>) {
+        let lines = sorted_by_key(self.theirs, &self.lines, &key);
+        let records = sorted_by_key(self.ours, &self.records, &key);
+        let mut met_lines = HashSet::new();
+        let mut met_records = HashSet::new();
+        let mut lines = lines.iter().peekable();
+        let mut records = records.iter().peekable();
+        while let (Some((line_key, line)), Some((record_key, record))) =
+            (lines.peek(), records.peek())
+        {
+            match line_key.cmp(record_key) {
+                Ordering::Less => {
+                    lines.next();
+                }
+                Ordering::Greater => {
+                    records.next();
+                }
+                Ordering::Equal => {
+                    let (line, record) = (*line, *record);
+                    self.pairs.push(Pair::Direct { line, record });
+                    met_lines.insert(line);
+                    met_records.insert(record);
+                    lines.next();
+                    records.next();
+                }
+            }
+        }
+        self.lines.retain(|position| !met_lines.contains(position));
+        self.records
+            .retain(|position| !met_records.contains(position));
+    }
+}
+
+fn sorted_by_key<'a, K: Ord>(
+    entries: &'a Entries,
+    positions: &[usize],
+    key: impl Fn(Entry<'a>) -> Option<K>,
+) -> Vec<(K, usize)> {
+    let keyed = |position: &usize| Some((key(entries.get(*position)?)?, *position));
+    let mut keyed: Vec<(K, usize)> = positions.iter().filter_map(keyed).collect();
+    keyed.sort_by(|(one, _), (other, _)| one.cmp(other));
+    keyed
+}
+
+/// An order that depends on nothing but what the entries say: those that moved money first.
+fn sort_by_content(entries: &Entries, positions: &mut [usize]) {
+    if positions.len() < 2 {
+        return;
+    }
+    positions.sort_by_cached_key(|position| {
+        entries.get(*position).map(|entry| {
+            let likelihood = match entry.facts.status {
+                RecordStatus::Succeeded => 0,
+                RecordStatus::Pending => 1,
+                RecordStatus::Closed => 2,
+                RecordStatus::Failed => 3,
+            };
+            let told_at = (
+                entry.facts.occurred_at,
+                entry.facts.occurred_at.offset().local_minus_utc(),
+            );
+            (
+                likelihood,
+                entry.facts.kind,
+                told_at,
+                entry.record_no,
+                identity(entry),
+            )
+        })
+    });
+}
+
+/// What makes a line the same fact as another: its kind, all its numbers, its amount and its fee.
+fn identity(entry: Entry<'_>) -> impl Ord + use<'_> {
+    let facts = entry.facts;
+    (
+        facts.kind,
+        entry.channel_no,
+        entry.original_no,
+        facts.amount.currency(),
+        facts.amount.minor_units(),
+        facts.fee,
+    )
+}
+
+fn channel_key(entry: Entry<'_>) -> (RecordKind, &str) {
+    (entry.facts.kind.record_kind(), entry.channel_no)
+}
+
+fn has_channel_no(entry: &Entry<'_>) -> bool {
+    !entry.channel_no.is_empty()
+}
+
+fn source(entries: &Entries, position: usize) -> Option<u16> {
+    entries.get(position).map(|entry| entry.facts.source)
+}
+
+/// How many of these are no longer pending: a later statement knows more than an earlier one.
+fn settled(entries: &Entries, positions: &[usize]) -> usize {
+    let is_settled = |position: &&usize| {
+        entries
+            .get(**position)
+            .is_some_and(|entry| entry.facts.status != RecordStatus::Pending)
+    };
+    positions.iter().filter(is_settled).count()
+}
+
+fn holds_no_money(record: Entry<'_>) -> bool {
+    !record.facts.status.moved_money()
+}
+
+/// Lines of reversals that found no refund, by the order they take back.
+struct Reversals<'a> {
+    theirs: &'a Entries,
+    waiting: HashMap<&'a str, Vec<usize>>,
+    folded: HashSet<usize>,
+}
+
+impl<'a> Reversals<'a> {
+    fn among(lone_lines: &[Lone], theirs: &'a Entries) -> Self {
+        let mut waiting: HashMap<&str, Vec<usize>> = HashMap::new();
+        for lone in lone_lines {
+            if let Some(line) = theirs.get(lone.position)
+                && line.facts.kind == EntryKind::Reversal
+            {
+                waiting
+                    .entry(line.original_no)
+                    .or_default()
+                    .push(lone.position);
+            }
+        }
+        for positions in waiting.values_mut() {
+            sort_by_content(theirs, positions);
+        }
+        Self {
+            theirs,
+            waiting,
+            folded: HashSet::new(),
+        }
+    }
+
+    /// Takes a reversal of the order that is as large as `entry`.
+    fn take(&mut self, order_no: &str, entry: Entry<'_>) -> Option<usize> {
+        let theirs = self.theirs;
+        let waiting = self.waiting.get_mut(order_no)?;
+        let is_as_large = |position: &usize| {
+            theirs
+                .get(*position)
+                .is_some_and(|reversal| reversal.facts.amount == entry.facts.amount)
+        };
+        let found = waiting.iter().position(is_as_large)?;
+        let reversal = waiting.remove(found);
+        self.folded.insert(reversal);
+        Some(reversal)
+    }
+}

@@ -1,0 +1,525 @@
+//! WeChat Pay's merchant bills: 交易账单 of all three types, before and after November 2018, and 资金账单.
+//!
+//! A bill has four parts: a header, rows, the header of the trailer, the trailer. It is read as a stream, and what is
+//! not exactly that is refused with its line: a row that is cut, an amount finer than the minor unit, a file that ends
+//! without its trailer, text behind it. A trailer whose sums differ from those of the rows is no error of the file's
+//! form; it is reported, and callers decide.
+//!
+//! What this module refuses to do: guess. A bill is known by the names of its columns, never by its file name.
+//!
+//! Facts used here that the channel documents: refunds belong to the day they were accepted, payments to the day they
+//! succeeded; before November 2018 总金额 is what is settled; a row in state REVOKED takes its payment back; the state
+//! of a refund is a snapshot. One that files show: a last line without its end may have lost digits, so its last
+//! number must then be as long as those in the rows.
+
+pub mod cells;
+mod fund_flow;
+mod lookalike;
+pub mod totals;
+mod trade;
+
+use std::fmt;
+use std::io::BufRead;
+
+use clearday_jobs::{Currency, MoneyError};
+use rust_decimal::Decimal;
+
+use self::cells::{CHINA_STANDARD_TIME, HeaderError, RowError, decimal_places};
+use self::fund_flow::FundFlowLayout;
+pub use self::fund_flow::FundMovement;
+pub use self::totals::{Disagreement, TotalName, Totals};
+use self::totals::{FUND_FLOW, TRADE, TRADE_LEGACY, TotalNames, TrailerLayout, is_trailer_header};
+pub use self::trade::Bill;
+use self::trade::TradeLayout;
+use super::text::{LineReader, TextError};
+use crate::domain::reconciliation::{Coverage, DayRange, Entry};
+use crate::domain::record::RecordKind;
+
+/// How much of a file is looked at to say what it is instead.
+const HEAD_BYTES_MAX: usize = 4096;
+
+/// The name of this channel in records and on the command line.
+pub const CHANNEL: &str = "wechat_pay";
+
+/// Which bill a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// 交易账单.
+    Trade {
+        /// Which rows it holds.
+        bill: Bill,
+        /// Whether it has the columns from before November 2018.
+        is_legacy: bool,
+    },
+    /// 资金账单.
+    FundFlow,
+}
+
+impl Format {
+    /// The name outside.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trade {
+                bill,
+                is_legacy: false,
+            } => match bill {
+                Bill::All => "wechat_pay.trade.all",
+                Bill::Success => "wechat_pay.trade.success",
+                Bill::Refund => "wechat_pay.trade.refund",
+            },
+            Self::Trade {
+                bill,
+                is_legacy: true,
+            } => match bill {
+                Bill::All => "wechat_pay.trade.all.legacy",
+                Bill::Success => "wechat_pay.trade.success.legacy",
+                Bill::Refund => "wechat_pay.trade.refund.legacy",
+            },
+            Self::FundFlow => "wechat_pay.fund_flow",
+        }
+    }
+
+    /// The kinds of record that must have a row in it.
+    const fn covers(self) -> &'static [RecordKind] {
+        match self {
+            Self::Trade { bill, .. } => match bill {
+                Bill::All => &[RecordKind::Payment, RecordKind::Refund],
+                Bill::Success => &[RecordKind::Payment],
+                Bill::Refund => &[RecordKind::Refund],
+            },
+            Self::FundFlow => &[],
+        }
+    }
+
+    const fn totals(self) -> TotalNames {
+        match self {
+            Self::Trade {
+                is_legacy: false, ..
+            } => TRADE,
+            Self::Trade {
+                is_legacy: true, ..
+            } => TRADE_LEGACY,
+            Self::FundFlow => FUND_FLOW,
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+/// Why a statement was refused; every variant knows its line.
+#[derive(Debug, thiserror::Error)]
+pub enum StatementError {
+    /// The bytes are no text, or cannot be read to their end.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// The first line is not the header of any known bill.
+    #[error("line 1: not a merchant bill of WeChat Pay; it looks like {looks_like}")]
+    NotAStatement {
+        /// What it may be.
+        looks_like: &'static str,
+    },
+    /// The header lacks a column.
+    #[error("line {line}: {reason}")]
+    Header {
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: HeaderError,
+    },
+    /// A row cannot be read.
+    #[error("line {line}: {reason}")]
+    Row {
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: RowError,
+    },
+    /// The file ends before its trailer does.
+    #[error("line {line}: the file ends without its totals, so it was cut")]
+    NoTrailer {
+        /// The last line, counted from 1.
+        line: u64,
+    },
+    /// The last line has no end, and its last number is shorter than those of the rows.
+    #[error("line {line}: the file ends within a number, so it was cut")]
+    CutTrailer {
+        /// The last line, counted from 1.
+        line: u64,
+    },
+    /// Something stands behind the trailer.
+    #[error("line {line}: there is text behind the totals")]
+    BehindTrailer {
+        /// The line, counted from 1.
+        line: u64,
+    },
+    /// The contract crate does not know the currency of the file.
+    #[error("line 1: {0}")]
+    Currency(#[from] MoneyError),
+}
+
+impl StatementError {
+    /// The line it is about, counted from 1.
+    pub const fn line(&self) -> u64 {
+        match self {
+            Self::Text(error) => error.line(),
+            Self::NotAStatement { .. } | Self::Currency(_) => 1,
+            Self::Header { line, .. }
+            | Self::Row { line, .. }
+            | Self::NoTrailer { line }
+            | Self::CutTrailer { line }
+            | Self::BehindTrailer { line } => *line,
+        }
+    }
+}
+
+/// What to do with a file that is known to be damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tolerance {
+    /// Refuse it at its first fault.
+    Refuse,
+    /// Take the rows that can be read, and remember the first fault.
+    AcceptIncomplete,
+}
+
+/// One row.
+#[derive(Clone, Copy, Debug)]
+pub enum Row<'a> {
+    /// Of a trade bill.
+    Trade(Entry<'a>),
+    /// Of a fund flow.
+    Fund(FundMovement<'a>),
+}
+
+/// What a statement says beside its rows.
+#[derive(Debug)]
+pub struct Statement {
+    /// Which bill it is.
+    pub format: Format,
+    /// How many rows were read.
+    pub lines: u64,
+    /// The currency of its rows; `None` when there are several, or no row.
+    pub currency: Option<Currency>,
+    /// The sums over the rows that were read.
+    pub totals: Totals,
+    /// The sums the file tells itself; `None` only in one that was accepted incomplete.
+    pub trailer: Option<Totals>,
+    /// Of a fund flow: whether each balance follows from the one before, read down or read up.
+    pub balances_follow: Option<bool>,
+    /// The days it covers.
+    pub coverage: Coverage,
+    /// The SHA-256 of the unpacked bytes.
+    pub sha256: [u8; 32],
+    /// The first fault of a file that was accepted incomplete.
+    pub damage: Option<StatementError>,
+}
+
+impl Statement {
+    /// Whether the file's own sums are those of its rows.
+    pub fn trailer_agrees(&self) -> bool {
+        self.trailer.is_some() && self.disagreements().is_empty()
+    }
+
+    /// The sums on which the trailer differs from the rows.
+    pub fn disagreements(&self) -> Vec<Disagreement> {
+        self.trailer
+            .as_ref()
+            .map_or_else(Vec::new, |trailer| self.totals.disagreements(trailer))
+    }
+
+    /// The receivable of a trade bill: Σ 应结订单金额 − Σ 退款金额 − Σ 手续费.
+    pub fn receivable(&self) -> Option<Decimal> {
+        let settled = self.totals.get(TotalName::SettlementAmount)?;
+        let refunded = self.totals.get(TotalName::RefundAmount)?;
+        let fees = self.totals.get(TotalName::Fee)?;
+        settled.checked_sub(refunded)?.checked_sub(fees)
+    }
+}
+
+/// Reads a statement to its end and hands every row to `take`, in the order of the file.
+///
+/// When it is refused, rows before the fault were handed over already; the caller forgets them.
+pub fn read_statement(
+    input: impl BufRead,
+    tolerance: Tolerance,
+    mut take: impl FnMut(Row<'_>),
+) -> Result<Statement, StatementError> {
+    let mut lines = LineReader::new(input);
+    let layout = read_header(&mut lines)?;
+    let mut reader = StatementReader::new(layout, tolerance);
+    let outcome = reader.read_body(&mut lines, &mut take);
+    if let Err(fault) = outcome {
+        reader.tolerate(fault)?;
+    }
+    Ok(reader.finish(lines.sha256()))
+}
+
+enum BodyLayout {
+    Trade(TradeLayout),
+    Fund(FundFlowLayout),
+}
+
+impl BodyLayout {
+    const fn format(&self) -> Format {
+        match self {
+            Self::Trade(layout) => Format::Trade {
+                bill: layout.bill,
+                is_legacy: layout.is_legacy,
+            },
+            Self::Fund(_) => Format::FundFlow,
+        }
+    }
+}
+
+fn read_header(lines: &mut LineReader<impl BufRead>) -> Result<BodyLayout, StatementError> {
+    let refused = |reason| StatementError::Header { line: 1, reason };
+    if let Ok(Some(line)) = lines.next_line() {
+        if trade::is_header(line.text) {
+            return TradeLayout::of_header(line.text)
+                .map(BodyLayout::Trade)
+                .map_err(refused);
+        }
+        if fund_flow::is_header(line.text) {
+            let yuan = Currency::parse("CNY")?;
+            return FundFlowLayout::of_header(line.text, yuan)
+                .map(BodyLayout::Fund)
+                .map_err(refused);
+        }
+    }
+    let head = read_head(lines);
+    let looks_like = lookalike::looks_like(&head);
+    Err(StatementError::NotAStatement { looks_like })
+}
+
+/// The line at hand and a few more, whatever they hold.
+fn read_head(lines: &mut LineReader<impl BufRead>) -> Vec<u8> {
+    let mut head = lines.last_bytes().to_vec();
+    while head.len() < HEAD_BYTES_MAX {
+        match lines.next_line() {
+            Ok(None) => break,
+            Err(error) if !error.is_one_line_only() => break,
+            Ok(Some(_)) | Err(_) => head.extend_from_slice(lines.last_bytes()),
+        }
+    }
+    head
+}
+
+struct StatementReader {
+    layout: BodyLayout,
+    tolerance: Tolerance,
+    lines: u64,
+    currency: CurrencySeen,
+    totals: Totals,
+    trailer: Option<Totals>,
+    balances: Balances,
+    days: Option<DayRange>,
+    damage: Option<StatementError>,
+    /// The fewest decimal places in the column that the trailer sums up last.
+    last_sum_places: Option<usize>,
+}
+
+impl StatementReader {
+    fn new(layout: BodyLayout, tolerance: Tolerance) -> Self {
+        let totals = Totals::zero(layout.format().totals());
+        Self {
+            layout,
+            tolerance,
+            lines: 0,
+            currency: CurrencySeen::None,
+            totals,
+            trailer: None,
+            balances: Balances::default(),
+            days: None,
+            damage: None,
+            last_sum_places: None,
+        }
+    }
+
+    fn read_body(
+        &mut self,
+        lines: &mut LineReader<impl BufRead>,
+        take: &mut impl FnMut(Row<'_>),
+    ) -> Result<(), StatementError> {
+        loop {
+            let line = match lines.next_line() {
+                Ok(Some(line)) => line,
+                Ok(None) => {
+                    return Err(StatementError::NoTrailer {
+                        line: lines.lines_read(),
+                    });
+                }
+                Err(fault) if fault.is_one_line_only() => {
+                    self.tolerate(fault.into())?;
+                    continue;
+                }
+                Err(fault) => return Err(fault.into()),
+            };
+            if is_trailer_header(self.totals.names(), line.text) {
+                let layout =
+                    TrailerLayout::of_header(self.totals.names(), line.text).map_err(|reason| {
+                        StatementError::Header {
+                            line: line.number,
+                            reason,
+                        }
+                    })?;
+                return self.read_trailer(lines, &layout);
+            }
+            let number = line.number;
+            if let Err(reason) = self.read_row(line.text, take) {
+                self.tolerate(StatementError::Row {
+                    line: number,
+                    reason,
+                })?;
+            }
+        }
+    }
+
+    fn read_row(&mut self, text: &str, take: &mut impl FnMut(Row<'_>)) -> Result<(), RowError> {
+        match &mut self.layout {
+            BodyLayout::Trade(layout) => {
+                let row = layout.row(text)?;
+                self.totals.add(&row.sums)?;
+                self.currency.see(row.entry.facts.amount.currency());
+                let day = row.entry.facts.occurred_at.date_naive();
+                self.days = Some(
+                    self.days
+                        .map_or(DayRange::day(day), |days| days.including(day)),
+                );
+                see_places(&mut self.last_sum_places, row.last_sum_places);
+                take(Row::Trade(row.entry));
+            }
+            BodyLayout::Fund(layout) => {
+                let row = layout.row(text)?;
+                self.totals.add(&row.sums)?;
+                self.currency.see(row.movement.amount.currency());
+                self.balances.see(&row.movement);
+                see_places(&mut self.last_sum_places, row.last_sum_places);
+                take(Row::Fund(row.movement));
+            }
+        }
+        self.lines = self.lines.saturating_add(1);
+        Ok(())
+    }
+
+    fn read_trailer(
+        &mut self,
+        lines: &mut LineReader<impl BufRead>,
+        layout: &TrailerLayout,
+    ) -> Result<(), StatementError> {
+        let last_line = lines.lines_read();
+        let Some(line) = lines.next_line()? else {
+            return Err(StatementError::NoTrailer { line: last_line });
+        };
+        let number = line.number;
+        let trailer = layout
+            .values(line.text)
+            .map_err(|reason| StatementError::Row {
+                line: number,
+                reason,
+            })?;
+        if !line.is_ended && self.is_cut_number(line.text) {
+            return Err(StatementError::CutTrailer { line: number });
+        }
+        self.trailer = Some(trailer);
+        while let Some(line) = lines.next_line()? {
+            if !line.text.trim().is_empty() {
+                return Err(StatementError::BehindTrailer { line: line.number });
+            }
+        }
+        Ok(())
+    }
+
+    fn is_cut_number(&self, trailer: &str) -> bool {
+        let last = trailer.rsplit(',').next().unwrap_or_default();
+        let usual_places = 2;
+        decimal_places(last) < self.last_sum_places.unwrap_or(usual_places)
+    }
+
+    /// Remembers the first fault, or refuses the file for it.
+    fn tolerate(&mut self, fault: StatementError) -> Result<(), StatementError> {
+        match self.tolerance {
+            Tolerance::Refuse => Err(fault),
+            Tolerance::AcceptIncomplete => {
+                self.damage.get_or_insert(fault);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self, sha256: [u8; 32]) -> Statement {
+        let format = self.layout.format();
+        let mut coverage = Coverage::nothing(CHINA_STANDARD_TIME);
+        if let Some(days) = self.days {
+            for kind in format.covers() {
+                coverage.add(*kind, days);
+            }
+        }
+        Statement {
+            format,
+            lines: self.lines,
+            currency: self.currency.only(),
+            totals: self.totals,
+            trailer: self.trailer,
+            balances_follow: (format == Format::FundFlow).then(|| self.balances.follow()),
+            coverage,
+            sha256,
+            damage: self.damage,
+        }
+    }
+}
+
+fn see_places(fewest: &mut Option<usize>, places: usize) {
+    *fewest = Some(fewest.map_or(places, |fewest| fewest.min(places)));
+}
+
+/// Which currencies came by.
+enum CurrencySeen {
+    None,
+    One(Currency),
+    Several,
+}
+
+impl CurrencySeen {
+    fn see(&mut self, currency: Currency) {
+        match self {
+            Self::None => *self = Self::One(currency),
+            Self::One(known) if *known == currency => {}
+            Self::One(_) | Self::Several => *self = Self::Several,
+        }
+    }
+
+    const fn only(&self) -> Option<Currency> {
+        match self {
+            Self::One(currency) => Some(*currency),
+            Self::None | Self::Several => None,
+        }
+    }
+}
+
+/// Whether each balance follows from the one before. Files run up or down in time; rows of one second stand anyhow,
+/// so this is told and refuses nothing.
+#[derive(Default)]
+struct Balances {
+    before: Option<(i64, i64)>,
+    breaks_downwards: bool,
+    breaks_upwards: bool,
+}
+
+impl Balances {
+    fn see(&mut self, movement: &FundMovement<'_>) {
+        let amount = movement.amount.minor_units();
+        let balance = movement.balance.minor_units();
+        if let Some((amount_before, balance_before)) = self.before {
+            self.breaks_downwards |= balance_before.checked_add(amount) != Some(balance);
+            self.breaks_upwards |= balance.checked_add(amount_before) != Some(balance_before);
+        }
+        self.before = Some((amount, balance));
+    }
+
+    const fn follow(&self) -> bool {
+        !self.breaks_downwards || !self.breaks_upwards
+    }
+}

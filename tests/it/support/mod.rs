@@ -1,0 +1,7 @@
+//! What the tests share.
+#![cfg(test)]
+
+pub(crate) mod house;
+pub(crate) mod raw_http;
+pub(crate) mod sandbox;
+pub(crate) mod servers;
