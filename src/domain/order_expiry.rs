@@ -431,7 +431,7 @@ not idempotent, succeeded: wait, then close 2"
                 is_idempotent,
                 processing_window: TimeDelta::seconds(window_s),
             };
-            let now = noon() + TimeDelta::seconds(waited_s);
+            let now = later(noon(), TimeDelta::seconds(waited_s));
             let decision = decide_close(ChannelView::NotFound, None, promises, noon(), now);
             prop_assert_eq!(decision == CloseDecision::RecordClosed, waited_s >= window_s);
         }
@@ -442,7 +442,7 @@ not idempotent, succeeded: wait, then close 2"
         ) {
             let states: Vec<OrderState> = states.into_iter().map(|n| OrderState::ALL[n]).collect();
             let group = group(&states, vec![reference(ReferenceState::Open)]);
-            let decision = decide_expiry(&group, noon() + TimeDelta::minutes(minutes));
+            let decision = decide_expiry(&group, later(noon(), TimeDelta::minutes(minutes)));
             prop_assert_ne!(decision, ExpiryDecision::Expire);
         }
     }

@@ -14,9 +14,10 @@ use axum::response::Response;
 use tracing::warn;
 
 use super::Api;
-use super::auth::{Caller, Role, TokenRefusal};
+use super::auth::{Caller, TokenRefusal};
 use super::problem::{Problem, ProblemKind};
 use super::session;
+use crate::config::Role;
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -88,12 +88,13 @@ pub(super) async fn submit(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     refuse_encoded(&headers)?;
+    let (idempotency_key, fault) = idempotency_key(&headers);
     let submission = Submission {
         kind,
-        idempotency_key: idempotency_key(&headers),
+        idempotency_key,
         payload: body.map_err(refuse_body)?.into(),
         source: Source::Http,
-        fault: None,
+        fault,
     };
     let answers = api.engine.accept(vec![submission]).await?;
     match answers.into_iter().next() {
@@ -110,14 +111,21 @@ fn accepted(status: StatusCode, job_id: JobId, state: JobState) -> Response {
     (status, location, Json(Accepted { job_id, state })).into_response()
 }
 
-/// The key as it was sent. One that is no text, or is given twice, becomes an empty one, which the
-/// engine refuses and keeps like any other bad key.
-fn idempotency_key(headers: &HeaderMap) -> Option<String> {
+/// The key as it was sent, and what is wrong with it that the engine could not see any more.
+fn idempotency_key(headers: &HeaderMap) -> (Option<String>, Option<String>) {
     let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let key = keys.next()?;
-    let text = std::str::from_utf8(key.as_bytes()).unwrap_or_default();
-    let is_only = keys.next().is_none();
-    Some(if is_only { text } else { "" }.to_owned())
+    let Some(key) = keys.next() else {
+        return (None, None);
+    };
+    let text = String::from_utf8_lossy(key.as_bytes()).into_owned();
+    let fault = if keys.next().is_some() {
+        Some("the idempotency key is given twice")
+    } else if std::str::from_utf8(key.as_bytes()).is_err() {
+        Some("the idempotency key is not UTF-8")
+    } else {
+        None
+    };
+    (Some(text), fault.map(ToOwned::to_owned))
 }
 
 fn refuse_encoded(headers: &HeaderMap) -> Result<(), Problem> {

@@ -32,15 +32,16 @@ use tower_http::timeout::TimeoutLayer;
 use tracing::debug;
 
 pub use access::{Access, ROUTES, Rule};
-pub use auth::{
-    BadTokenHash, ListenError, People, PeopleError, Person, Role, TokenHash, check_listen,
-};
+pub use auth::{ListenError, check_listen};
 pub use health::{Check, ReadinessCheck};
 pub use openapi::openapi_json;
 pub use view::{
     EventView, JobDetail, JobView, LeaseView, OperationDetail, RejectionView, WaitingView,
 };
 
+use auth::People;
+
+use crate::config::Person;
 use crate::engine::Engine;
 
 /// A request that takes longer is given up. Above the database's own time-outs, so that these
@@ -70,11 +71,16 @@ pub struct Api {
 
 impl Api {
     /// The API over an engine. `checks` are asked by `/readyz` beside the database.
-    pub fn new(engine: Engine, people: People, checks: Vec<ReadinessCheck>, facts: Facts) -> Self {
+    pub fn new(
+        engine: Engine,
+        people: Vec<Person>,
+        checks: Vec<ReadinessCheck>,
+        facts: Facts,
+    ) -> Self {
         let description = openapi::describe(openapi::api_router().into_openapi());
         Self {
             engine,
-            people,
+            people: People::new(people),
             checks: checks.into(),
             facts: Arc::new(facts),
             description: Arc::new(description),

@@ -309,7 +309,7 @@ impl From<Refusal> for Problem {
             Refusal::NoKey => {
                 Self::new(ProblemKind::NoIdempotencyKey, detail).about("Idempotency-Key")
             }
-            Refusal::Key => {
+            Refusal::Envelope(_) | Refusal::Key => {
                 Self::new(ProblemKind::BadIdempotencyKey, detail).about("Idempotency-Key")
             }
             Refusal::Envelope(_) | Refusal::Encoding(_) => {

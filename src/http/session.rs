@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::access::is_loopback_authority;
-use super::auth::bytes_of_hex;
 use super::problem::Problem;
 use super::{Api, page};
 
@@ -39,7 +38,8 @@ pub(super) async fn sign_in(
     Form(SignIn { token }): Form<SignIn>,
 ) -> Result<Response, Problem> {
     let token = token.trim();
-    if api.people.who(token, api.engine.clock().now()).is_err() {
+    let known = api.people.who(token, api.engine.clock().now());
+    if known.is_err() || !is_bearer_token(token) {
         let mut refused = page::login(
             &api,
             "这个令牌无效或已过期 The token is not known or has expired",
@@ -47,7 +47,7 @@ pub(super) async fn sign_in(
         *refused.status_mut() = axum::http::StatusCode::UNAUTHORIZED;
         return Ok(refused);
     }
-    Ok(with_cookie(&headers, &hex(token), COOKIE_SECONDS, "/"))
+    Ok(with_cookie(&headers, token, COOKIE_SECONDS, "/"))
 }
 
 /// `POST /logout`
@@ -63,7 +63,7 @@ pub(super) fn token_of(headers: &HeaderMap) -> Option<String> {
         .filter_map(|header| header.to_str().ok())
         .flat_map(|header| header.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find_map(|(name, value)| (name == COOKIE_NAME).then(|| unhex(value))?)
+        .find_map(|(name, value)| (name == COOKIE_NAME).then(|| value.to_owned()))
 }
 
 fn with_cookie(headers: &HeaderMap, value: &str, seconds: u32, to: &'static str) -> Response {
@@ -83,11 +83,11 @@ fn with_cookie(headers: &HeaderMap, value: &str, seconds: u32, to: &'static str)
     response
 }
 
-/// In hexadecimal, because a token may hold what a cookie may not.
-fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<String> {
-    String::from_utf8(bytes_of_hex(text)?).ok()
+/// Whether it is a bearer token as RFC 6750 spells them; no other could be sent in the header, and
+/// these may all stand in a cookie.
+fn is_bearer_token(token: &str) -> bool {
+    !token.is_empty()
+        && token
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
 }

@@ -18,11 +18,12 @@ use clearday_jobs::JobKind;
 
 use super::Api;
 use super::access::Parameters;
-use super::auth::{Caller, Role};
+use super::auth::Caller;
 use super::metrics::{QueueFigures, load_queues};
 use super::problem::Problem;
 use super::view::{JobDetail, RejectionView};
 use super::{jobs as job_api, rejected as rejection_api};
+use crate::config::Role;
 use crate::domain::job::{Job, JobEvent, JobState};
 use crate::store::StoreError;
 use crate::store::jobs::{COUNT_MAX, JobFilter};
