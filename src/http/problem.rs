@@ -312,9 +312,7 @@ impl From<Refusal> for Problem {
             Refusal::Envelope(_) | Refusal::Key => {
                 Self::new(ProblemKind::BadIdempotencyKey, detail).about("Idempotency-Key")
             }
-            Refusal::Envelope(_) | Refusal::Encoding(_) => {
-                Self::new(ProblemKind::BadPayload, detail).about("payload")
-            }
+            Refusal::Encoding(_) => Self::new(ProblemKind::BadPayload, detail).about("payload"),
             Refusal::Payload(payload) => match payload {
                 PayloadError::TooLarge(_) => Self::new(ProblemKind::PayloadTooLarge, detail),
                 PayloadError::NotJson(_) | PayloadError::NotAnObject => {
