@@ -153,6 +153,9 @@ pub enum ReferenceState {
 }
 
 impl ReferenceState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Closed, Self::Paid];
+
     /// The name in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -167,7 +170,7 @@ impl FromStr for ReferenceState {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        [Self::Open, Self::Closed, Self::Paid]
+        Self::ALL
             .into_iter()
             .find(|state| state.as_str() == name)
             .ok_or_else(|| UnknownName(name.to_owned()))

@@ -3,11 +3,15 @@
 #![cfg(test)]
 
 mod accept;
+mod claimers;
 mod execute;
 mod leases;
+mod model;
 mod operate;
 mod operations;
 mod orders;
 mod runs;
+mod schema;
+mod statements;
 mod sweep;
 mod ticks;
