@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
-use clearday_jobs::{ChannelName, JobKind, Money, Reference};
+use clearday_jobs::{ChannelName, Currency, JobKind, Money, Reference};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -25,10 +25,12 @@ use crate::config::{Channel, Connector, Settings};
 use crate::connectors::Now;
 use crate::connectors::sandbox::{self, Fault, Operation, SandboxHandle};
 use crate::daemon::until_told_to_stop;
+use crate::domain::import::orders::OrderRow;
+use crate::domain::import::records::RecordRow;
 use crate::domain::job::{Job, JobState};
 use crate::engine::{Acceptance, Engine, Source, Submission};
 use crate::formats::orders::read_orders;
-use crate::formats::records::read_records;
+use crate::formats::records::read_numbered_records;
 use crate::store::jobs::JobFilter;
 use crate::store::{Store, jobs, reconciliations};
 
@@ -79,9 +81,8 @@ pub async fn run(
         serve::listen(&settings).await?
     };
     let store = Store::open_file(&args.data.join("clearday.db"))
-        .await
-        .map_err(super::database_failed)?;
-    store.migrate().await.map_err(super::database_failed)?;
+        .await?;
+    store.migrate().await?;
     let clock = Clock::starting_at(start(&store).await?);
     let sandbox = start_sandbox(&clock, &mut settings).await?;
     settings.statements.directory = args.data.join("statements");
@@ -111,11 +112,8 @@ async fn finish(
             .await
             .map_err(|error| CliError::unavailable("signals cannot be heard").because(error))?;
     }
-    serving
-        .daemon
-        .shutdown(settings.jobs.shutdown)
-        .await
-        .map_err(super::database_failed)
+    serving.daemon.shutdown(settings.jobs.shutdown).await?;
+    Ok(())
 }
 
 async fn loopback() -> Result<TcpListener, CliError> {
@@ -129,10 +127,9 @@ async fn start(store: &Store) -> Result<DateTime<Utc>, CliError> {
     let first = DateTime::parse_from_rfc3339(FIRST_START)
         .map_err(|error| CliError::refused("the demo's date").because(error))?
         .to_utc();
-    let mut tx = store.read().await.map_err(super::database_failed)?;
+    let mut tx = store.read().await?;
     let last = jobs::last_change(&mut tx)
-        .await
-        .map_err(super::database_failed)?;
+        .await?;
     Ok(last.map_or(first, |last| last.max(first)))
 }
 
@@ -189,7 +186,7 @@ fn write_statement(folder: &Path) -> Result<(), CliError> {
 
 /// Imports the samples and asks for the work: what an upstream system would do.
 async fn ask(engine: &Engine, sandbox: &SandboxHandle) -> Result<(), CliError> {
-    let refused = |error| CliError::refused("the samples were refused").because(error);
+    let refused = |error: Box<dyn std::error::Error + Send + Sync>| CliError::refused("the samples were refused").because(error);
     let orders = read_orders(ORDERS).map_err(|error| refused(error.into()))?;
     seed_sandbox(&orders, sandbox)?;
     engine
@@ -197,9 +194,10 @@ async fn ask(engine: &Engine, sandbox: &SandboxHandle) -> Result<(), CliError> {
         .await
         .map_err(|error| refused(error.into()))?;
     let mut records = Vec::new();
-    read_records(RECORDS, |record| records.push(record)).map_err(|error| refused(error.into()))?;
+    read_numbered_records(RECORDS, |line, record| records.push(RecordRow { line, record }))
+        .map_err(|error| refused(error.into()))?;
     engine
-        .import_records(&records)
+        .import_records(records)
         .await
         .map_err(|error| refused(error.into()))?;
     let submission = Submission {
@@ -212,10 +210,109 @@ async fn ask(engine: &Engine, sandbox: &SandboxHandle) -> Result<(), CliError> {
     };
     let answers = engine
         .accept(vec![submission])
-        .await
-        .map_err(super::database_failed)?;
+        .await?;
     match answers.into_iter().next() {
         Some(Acceptance::Refused(refusal)) => Err(refused(refusal.into())),
         Some(Acceptance::New(_) | Acceptance::Known(..)) | None => Ok(()),
     }
+}
+
+/// Makes the references known at the channel, whose books are new at every start. One is paid, and
+/// the answer to closing another is lost.
+fn seed_sandbox(orders: &[OrderRow], sandbox: &SandboxHandle) -> Result<(), CliError> {
+    let mut owed: BTreeMap<&Reference, Money> = BTreeMap::new();
+    for row in orders {
+        let Some((_, reference)) = &row.reference else {
+            continue;
+        };
+        let total = match owed.get(reference) {
+            None => row.told.total,
+            Some(sum) => sum
+                .checked_add(row.told.total)
+                .map_err(|error| CliError::refused("the samples").because(error))?,
+        };
+        owed.insert(reference, total);
+    }
+    let refused = |error| CliError::refused("the sandbox refused a sample").because(error);
+    for (reference, amount) in owed {
+        sandbox.create(reference, amount).map_err(refused)?;
+        if reference.as_str() == PAID_REFERENCE {
+            sandbox.pay(reference).map_err(refused)?;
+        }
+        if reference.as_str() == LOST_ANSWER_REFERENCE {
+            sandbox.queue_fault(Operation::Close, reference, Fault::LostAnswer);
+        }
+    }
+    Ok(())
+}
+
+/// Waits until no job runs and none will soon.
+async fn wait_until_through(engine: &Engine) -> Result<(), CliError> {
+    let clock = engine.clock();
+    let latest = clock.now() + PATIENCE;
+    while clock.now() < latest {
+        let soon = clock.now() + SOON;
+        let busy = all_jobs(engine).await?.into_iter().any(|job| {
+            job.state.is_leased() || (job.state == JobState::Ready && job.run_at <= soon)
+        });
+        if !busy {
+            return Ok(());
+        }
+        clock.sleep_until(clock.now() + LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+async fn all_jobs(engine: &Engine) -> Result<Vec<Job>, CliError> {
+    let mut tx = engine.store().read().await?;
+    Ok(jobs::list(&mut tx, &JobFilter::default(), LISTED_MAX).await?)
+}
+
+/// Per kind: asked, done, waiting and why; then every job that is not done; then the breaks.
+async fn print_table(engine: &Engine, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
+    let listed = all_jobs(engine).await?;
+    tell(out, "job                     asked  done  waiting  dead")?;
+    for kind in JobKind::ALL {
+        let count = |is_counted: fn(JobState) -> bool| {
+            let of_kind = listed.iter().filter(|job| job.kind == kind);
+            of_kind.filter(|job| is_counted(job.state)).count()
+        };
+        if count(|_| true) == 0 {
+            continue;
+        }
+        let line = format!(
+            "{:<22} {:>6} {:>5} {:>8} {:>5}",
+            kind.as_str(),
+            count(|_| true),
+            count(|state| state == JobState::Done),
+            count(|state| state == JobState::Ready || state.is_leased()),
+            count(|state| state == JobState::Dead),
+        );
+        tell(out, &line)?;
+    }
+    let mut tx = engine.store().read().await?;
+    tell(out, "")?;
+    for job in listed.iter().rev() {
+        let why = match engine.explain(&mut tx, job).await? {
+            Some(waiting) => waiting.reason,
+            None => job.note.clone(),
+        };
+        tell(out, &format!("{:<10} {:<32} {why}", job.state.as_str(), job.idempotency_key))?;
+    }
+    let breaks = reconciliations::list_breaks(&mut tx, "open", LISTED_MAX).await?;
+    tell(out, &format!("\n{} breaks found", breaks.len()))?;
+    for found in breaks.iter().rev() {
+        let currency = Currency::parse(&found.currency)
+            .map_err(|error| CliError::refused("a stored break").because(error))?;
+        let line = format!(
+            "  {:<18} {:<8} {:<16} {:>10} {} at risk",
+            found.break_name,
+            found.kind,
+            found.record_no.as_deref().unwrap_or_default(),
+            Money::from_minor(found.at_risk_minor, currency).to_major_string(),
+            found.currency,
+        );
+        tell(out, &line)?;
+    }
+    Ok(())
 }

@@ -21,16 +21,11 @@ const PAGE_ZONE: Tz = Tz::Asia__Shanghai;
 
 /// Runs the verb.
 pub async fn run(settings: &Settings, out: &mut (dyn Write + Send)) -> Result<Exit, CliError> {
-    let url = settings
-        .database_url()
-        .map_err(|error| CliError::refused("cannot serve").because(error))?
-        .reveal();
+    let url = settings.database_url()?.reveal();
     let _lock = lock_embedded(url)?;
     let listener = listen(settings).await?;
-    let store = Store::connect(url, settings.database.connections_max)
-        .await
-        .map_err(super::database_failed)?;
-    store.check_schema().await.map_err(super::database_failed)?;
+    let store = Store::connect(url, settings.database.connections_max).await?;
+    store.check_schema().await?;
     let clock = Clock::system();
     let ids = Ids::random(clock.clone());
     let environment = if settings.redis.url.is_some() { "production" } else { "embedded" };
@@ -43,7 +38,7 @@ pub async fn run(settings: &Settings, out: &mut (dyn Write + Send)) -> Result<Ex
     let is_fault = stopping.is_cancelled();
     let stopped = daemon.daemon.shutdown(settings.jobs.shutdown).await;
     store.close().await;
-    stopped.map_err(super::database_failed)?;
+    stopped?;
     Ok(if is_fault { Exit::Unavailable } else { Exit::Fine })
 }
 
@@ -122,10 +117,10 @@ fn checks(daemon: &Daemon) -> Vec<ReadinessCheck> {
         Arc::new(move || {
             let unknown = redis.status().unknown_streams();
             Box::pin(async move {
-                match unknown.is_empty() {
-                    true => Ok(()),
-                    false => Err(format!("streams that name no kind of job: {}", unknown.join(", "))),
+                if unknown.is_empty() {
+                    return Ok(());
                 }
+                Err(format!("streams that name no kind of job: {}", unknown.join(", ")))
             })
         }),
     );
@@ -146,5 +141,5 @@ fn lock_embedded(url: &str) -> Result<Option<FolderLock>, CliError> {
 pub(super) fn tell(out: &mut (dyn Write + Send), line: &str) -> Result<(), CliError> {
     writeln!(out, "{line}")
         .and_then(|()| out.flush())
-        .map_err(|error| CliError::refused("could not write the output").because(error))
+        .map_err(CliError::output)
 }
