@@ -9,6 +9,7 @@ pub mod mask;
 pub mod operation;
 pub mod order;
 pub mod order_expiry;
+pub mod order_import;
 pub mod reconciliation;
 pub mod record;
 pub mod retry;
