@@ -8,6 +8,7 @@
 mod accept;
 mod execute;
 mod explain;
+mod import;
 mod leases;
 mod operate;
 mod run;
@@ -23,6 +24,7 @@ use clearday_jobs::JobKind;
 pub use accept::{Acceptance, Refusal, Source, Submission};
 pub use execute::WorkError;
 pub use explain::Waiting;
+pub use import::ImportError;
 pub use leases::Held;
 pub use operate::OperateError;
 pub use run::{Finished, Run, RunTx};

@@ -9,7 +9,7 @@ use chrono::SubsecRound;
 use clearday_jobs::{ChannelName, OrderNo, Reference};
 
 use super::rows::{Columns, Fault, RowsError, amount_of, instant, optional, read_rows, required};
-use crate::domain::order_import::{OrderRow, ToldOrder};
+use crate::domain::import::orders::{OrderRow, ToldOrder};
 
 /// The columns; a CSV must have all but the last three.
 pub const COLUMNS: Columns<9> = Columns {

@@ -1,6 +1,7 @@
 //! One test binary: a file per job and per promise.
 
 mod bills;
+mod cli;
 mod config;
 mod reconcile_files;
 mod statement;

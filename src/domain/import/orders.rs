@@ -7,8 +7,9 @@
 use chrono::{DateTime, Utc};
 use clearday_jobs::{ChannelName, MerchantId, Money, OrderNo, Reference};
 
-use super::order::{Order, OrderEvent, OrderState};
-use super::words::words;
+use super::Refusal;
+use crate::domain::order::{Order, OrderEvent, OrderState};
+use crate::domain::words::words;
 
 words! {
     /// What the upstream system says of an order.
@@ -69,39 +70,6 @@ pub enum OrderUpdate {
     },
 }
 
-/// Why a row is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OrderRefusal {
-    /// What an order is never changes.
-    #[error("{column}: order {order_no} has {known}, and that never changes")]
-    Changed {
-        /// The column that differs.
-        column: &'static str,
-        /// The order.
-        order_no: OrderNo,
-        /// What it holds.
-        known: String,
-    },
-    /// The order's state does not allow what is told.
-    #[error("status: order {order_no} is {state} and cannot become {told}")]
-    Status {
-        /// The order.
-        order_no: OrderNo,
-        /// Its state.
-        state: OrderState,
-        /// What is told.
-        told: ToldStatus,
-    },
-    /// The deadline has come.
-    #[error("expires_at: order {order_no} is {state}; its deadline cannot be moved any more")]
-    Deadline {
-        /// The order.
-        order_no: OrderNo,
-        /// Its state.
-        state: OrderState,
-    },
-}
-
 impl ToldStatus {
     /// The state of an order that is told for the first time.
     pub const fn first_state(self) -> OrderState {
@@ -125,12 +93,12 @@ impl ToldStatus {
 }
 
 /// Decides what a row changes of an order that is known.
-pub fn decide_order_update(known: &Order, told: &ToldOrder) -> Result<OrderUpdate, OrderRefusal> {
+pub fn decide_order_update(known: &Order, told: &ToldOrder) -> Result<OrderUpdate, Refusal> {
     check_identity(known, told)?;
-    let state = next_state(known.state, told.status).ok_or_else(|| OrderRefusal::Status {
-        order_no: known.order_no.clone(),
-        state: known.state,
-        told: told.status,
+    let state = next_state(known.state, told.status).ok_or_else(|| {
+        let (order, state) = (&known.order_no, known.state);
+        let reason = format!("order {order} is {state} and cannot become {}", told.status);
+        Refusal::new("status", reason)
     })?;
     let deadline = match Deadline::of(state) {
         Deadline::MayMove => told.expires_at,
@@ -139,10 +107,9 @@ pub fn decide_order_update(known: &Order, told: &ToldOrder) -> Result<OrderUpdat
         // Withdrawing an expired order says nothing about its deadline.
         Deadline::HasCome if told.status == ToldStatus::Cancelled => known.expires_at,
         Deadline::HasCome => {
-            return Err(OrderRefusal::Deadline {
-                order_no: known.order_no.clone(),
-                state,
-            });
+            let order = &known.order_no;
+            let reason = format!("order {order} is {state}; its deadline cannot be moved any more");
+            return Err(Refusal::new("expires_at", reason));
         }
     };
     let is_moved = deadline != known.expires_at;
@@ -216,7 +183,7 @@ fn next_state(state: OrderState, told: ToldStatus) -> Option<OrderState> {
     }
 }
 
-fn check_identity(known: &Order, told: &ToldOrder) -> Result<(), OrderRefusal> {
+fn check_identity(known: &Order, told: &ToldOrder) -> Result<(), Refusal> {
     let same = [
         (
             "merchant_id",
@@ -241,11 +208,11 @@ fn check_identity(known: &Order, told: &ToldOrder) -> Result<(), OrderRefusal> {
     ];
     match same.into_iter().find(|(_, is_same, _)| !is_same) {
         None => Ok(()),
-        Some((column, _, holds)) => Err(OrderRefusal::Changed {
-            column,
-            order_no: known.order_no.clone(),
-            known: holds.to_owned(),
-        }),
+        Some((column, _, holds)) => {
+            let order = &known.order_no;
+            let reason = format!("order {order} has {holds}, and that never changes");
+            Err(Refusal::new(column, reason))
+        }
     }
 }
 
