@@ -3,6 +3,7 @@
 mod bills;
 mod cli;
 mod config;
+mod import;
 mod reconcile_files;
 mod statement;
 mod support;
