@@ -27,6 +27,7 @@ pub(crate) fn real_bills() -> Option<PathBuf> {
 }
 
 /// A folder of real files beside the repository, or `None` after saying so.
+#[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
 pub(crate) fn real_files(folder: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     if path.is_dir() {

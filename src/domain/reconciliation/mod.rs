@@ -32,7 +32,7 @@
 //!   were given; payments, when only REFUND bills were). Days are the channel's: a payment belongs to the day it
 //!   succeeded, a refund to the day it was accepted, and a statement covers every day from its first row to its last.
 //! * A pair is *suspended* by the rule `refund_processing` while the channel's snapshot says PROCESSING and our record
-//!   is pending or succeeded; a record is suspended by the rule `pending_without_line` while it is pending, its day
+//!   is pending or succeeded (their amounts are compared, their fees not yet); a record is suspended by the rule `pending_without_line` while it is pending, its day
 //!   is covered and the channel has no line of it yet.
 //! * The reversal of a payment (撤销, REVOKED) is not a duplicate of it. A refund in our books may stand for it; else
 //!   payment and reversal together agree with a record that holds no money; else the reversal is `missing_ours`.
@@ -41,6 +41,8 @@ pub mod coverage;
 pub mod entry;
 pub mod pairing;
 mod proof;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -387,6 +389,9 @@ impl<'a> Judge<'a> {
                 difference.at_risk,
             );
         }
+        if verdict.leaves_cash_open() {
+            self.ledger.suspended(&theirs.facts, &ours.facts);
+        }
         if !verdict.differences.is_empty() {
             count(&mut self.summary.mismatched);
             self.ledger.incomparable(&theirs.facts, &ours.facts);
@@ -394,7 +399,6 @@ impl<'a> Judge<'a> {
         }
         if let Some(rule) = verdict.suspense {
             self.count_suspended(rule);
-            self.ledger.suspended(&theirs.facts, &ours.facts);
             return Disposition::Suspended(rule);
         }
         count(&mut self.summary.matched);

@@ -332,6 +332,7 @@ impl<'a> Matcher<'a> {
                 && let Some(payment) = self.theirs.get(line)
                 && reversals.waiting.contains_key(payment.record_no)
                 && payment.facts.kind == EntryKind::Payment
+                && payment.facts.status.moved_money()
                 && self.ours.get(record).is_some_and(holds_no_money)
             {
                 payments.insert(line, place);
@@ -606,7 +607,7 @@ fn holds_no_money(record: Entry<'_>) -> bool {
     !record.facts.status.moved_money()
 }
 
-/// Lines of reversals that found no refund, by the order they take back.
+/// Reversals that succeeded and found no refund, by the order they take back.
 struct Reversals<'a> {
     theirs: &'a Entries,
     waiting: HashMap<&'a str, Vec<usize>>,
@@ -619,6 +620,7 @@ impl<'a> Reversals<'a> {
         for lone in lone_lines {
             if let Some(line) = theirs.get(lone.position)
                 && line.facts.kind == EntryKind::Reversal
+                && line.facts.status.moved_money()
             {
                 waiting
                     .entry(line.original_no)
