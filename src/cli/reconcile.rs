@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use clap::Args;
 use serde::Serialize;
@@ -19,9 +20,7 @@ use crate::domain::reconciliation::{
 use crate::formats::breaks::write_breaks;
 use crate::formats::records::read_records;
 use crate::formats::wechat_pay::cells::CHINA_STANDARD_TIME;
-use crate::formats::wechat_pay::{
-    Format, Row, Statement, StatementError, Tolerance, read_statement,
-};
+use crate::formats::wechat_pay::{Statement, Tolerance, read_entries};
 
 /// The file of breaks in the output folder.
 const BREAKS_FILE: &str = "breaks.csv";
@@ -55,8 +54,7 @@ pub struct ReconcileArgs {
 /// Runs the verb and says how to exit.
 pub fn run(args: &ReconcileArgs, out: &mut impl Write) -> Result<Exit, CliError> {
     check_accepted(args)?;
-    let theirs = Statements::read(args)?;
-    let ours = read_ours(args)?;
+    let (theirs, ours) = read_both(args)?;
     let Reconciliation {
         mut summary,
         breaks,
@@ -81,6 +79,16 @@ pub fn run(args: &ReconcileArgs, out: &mut impl Write) -> Result<Exit, CliError>
     };
     written.map_err(|error| CliError::refused("could not write the output").because(error))?;
     Ok(exit)
+}
+
+/// Reads both sides at once; most of the time of a run goes there.
+fn read_both(args: &ReconcileArgs) -> Result<(Statements, Entries), CliError> {
+    let (theirs, ours) = thread::scope(|scope| {
+        let ours = scope.spawn(|| read_ours(args));
+        (Statements::read(args), ours.join())
+    });
+    let ours = ours.map_err(|_| CliError::refused("reading the records ended abruptly"))?;
+    Ok((theirs?, ours?))
 }
 
 /// What `--format json` prints.
@@ -176,7 +184,7 @@ impl Statements {
             });
             return Ok(());
         }
-        if let Some(reason) = incompleteness(&statement) {
+        if let Some(reason) = statement.incompleteness() {
             if !is_accepted {
                 return Err(CliError::refused(format!("{told}: {reason}")));
             }
@@ -198,43 +206,11 @@ fn read_theirs(
     source: u16,
     tolerance: Tolerance,
 ) -> Result<(Entries, Statement), CliError> {
-    let mut entries = Entries::default();
     let mut progress = Progress::new(path);
-    let statement = read_statement(open(path)?, tolerance, |row| match row {
-        Row::Trade(mut entry) => {
-            entry.facts.source = source;
-            entries.push(entry);
-            progress.count();
-        }
-        Row::Fund(_) => {}
-    })
-    .map_err(|error| refused(path, error))?;
+    let read = read_entries(open(path)?, tolerance, source, || progress.count());
+    let read = read.map_err(|error| refused(path, error))?;
     progress.finish();
-    match statement.format {
-        Format::Trade { .. } => Ok((entries, statement)),
-        Format::FundFlow => Err(CliError::refused(format!(
-            "{}: line 1: a fund flow lists movements of the account, not orders; reconcile takes trade bills",
-            path.display()
-        ))),
-    }
-}
-
-/// Why a statement is not whole, if it is not.
-fn incompleteness(statement: &Statement) -> Option<String> {
-    if let Some(damage) = &statement.damage {
-        return Some(with_causes(damage));
-    }
-    let differing = statement.disagreements();
-    let first = differing.first()?;
-    Some(format!(
-        "the trailer says {} {}, the rows {}",
-        first.name, first.trailer, first.computed
-    ))
-}
-
-fn with_causes(error: &StatementError) -> String {
-    let cause = std::error::Error::source(error);
-    cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+    Ok(read)
 }
 
 fn read_ours(args: &ReconcileArgs) -> Result<Entries, CliError> {

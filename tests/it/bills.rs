@@ -157,6 +157,7 @@ impl Row {
 }
 
 /// Fen as yuan.
+#[expect(clippy::integer_division, reason = "whole yuan are wanted")]
 pub(crate) fn yuan(fen: i64) -> String {
     let sign = if fen < 0 { "-" } else { "" };
     let fen = fen.unsigned_abs();
@@ -178,6 +179,10 @@ pub(crate) fn all_bill(rows: &[Row]) -> String {
 }
 
 /// A record of ours in the making.
+#[expect(
+    clippy::struct_field_names,
+    reason = "its fields are named like the columns"
+)]
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) record_no: String,

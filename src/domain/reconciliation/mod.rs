@@ -338,12 +338,25 @@ impl<'a> Judge<'a> {
             } => (line, Some(reversal), record),
             Pair::ReversedElsewhere { reversal, record } => (reversal, None, record),
         };
-        let (Some(theirs), Some(ours)) = (self.theirs.get(line), self.ours.get(record)) else {
+        let (theirs, ours) = (self.theirs, self.ours);
+        let (Some(line_facts), Some(ours)) = (theirs.facts(line), ours.facts(record)) else {
             return;
         };
-        let told = self.told_by(pair, theirs, ours);
-        let verdict = verdict::decide_verdict(&told.facts, &ours.facts);
-        let disposition = self.settle_pair(&told, &ours, &verdict);
+        let told = self.told_by(pair, line_facts, ours);
+        let verdict = verdict::decide_verdict(&told, ours);
+        let disposition = self.settle_pair(&told, ours, &verdict);
+        for difference in &verdict.differences {
+            let line = self.theirs.get(line).map(|line| Entry {
+                facts: told,
+                ..line
+            });
+            self.note_break(
+                difference.name,
+                line,
+                self.ours.get(record),
+                difference.at_risk,
+            );
+        }
 
         self.dispose_line(line, disposition);
         if let Some(reversal) = reversal {
@@ -354,47 +367,33 @@ impl<'a> Judge<'a> {
     }
 
     /// What the lines of a pair say together.
-    fn told_by(&mut self, pair: Pair, line: Entry<'a>, ours: Entry<'a>) -> Entry<'a> {
+    fn told_by(&mut self, pair: Pair, line: &Facts, ours: &Facts) -> Facts {
         let taken_back = |fee| Facts {
             status: RecordStatus::Closed,
             fee,
-            ..line.facts
+            ..*line
         };
-        let facts = match pair {
-            Pair::Direct { .. } => line.facts,
+        match pair {
+            Pair::Direct { .. } => *line,
             Pair::Reversed { reversal, .. } => {
-                let fee_back = self.theirs.get(reversal).map(|entry| entry.facts.fee);
-                taken_back(line.facts.fee.saturating_add(fee_back.unwrap_or_default()))
+                let fee_back = self.theirs.facts(reversal).map(|facts| facts.fee);
+                taken_back(line.fee.saturating_add(fee_back.unwrap_or_default()))
             }
             // The payment's own fee stands on the other statement, so there is nothing to compare ours with.
             Pair::ReversedElsewhere { .. } => {
-                self.ledger.told_elsewhere(&line.facts);
-                taken_back(ours.facts.fee)
+                self.ledger.told_elsewhere(line);
+                taken_back(ours.fee)
             }
-        };
-        Entry { facts, ..line }
+        }
     }
 
-    fn settle_pair(
-        &mut self,
-        theirs: &Entry<'a>,
-        ours: &Entry<'a>,
-        verdict: &Verdict,
-    ) -> Disposition {
-        for difference in &verdict.differences {
-            self.note_break(
-                difference.name,
-                Some(*theirs),
-                Some(*ours),
-                difference.at_risk,
-            );
-        }
+    fn settle_pair(&mut self, theirs: &Facts, ours: &Facts, verdict: &Verdict) -> Disposition {
         if verdict.leaves_cash_open() {
-            self.ledger.suspended(&theirs.facts, &ours.facts);
+            self.ledger.suspended(theirs, ours);
         }
         if !verdict.differences.is_empty() {
             count(&mut self.summary.mismatched);
-            self.ledger.incomparable(&theirs.facts, &ours.facts);
+            self.ledger.incomparable(theirs, ours);
             return Disposition::Mismatched;
         }
         if let Some(rule) = verdict.suspense {
