@@ -168,7 +168,7 @@ impl<const N: usize> Layout<N> {
     }
 }
 
-/// Cuts a row at `` ,` ``. Looking for the rarer of the two first is twice as fast as searching for both.
+/// Cuts a row at `` ,` ``. Cells are short, so looking at every byte is faster than a search that prepares itself.
 struct Cells<'a> {
     rest: Option<&'a str>,
 }
@@ -178,12 +178,12 @@ impl<'a> Iterator for Cells<'a> {
 
     fn next(&mut self) -> Option<&'a str> {
         let rest = self.rest.take()?;
-        let mut ticks = rest.match_indices('`').map(|(at, _)| rest.split_at(at));
-        let cut = ticks.find_map(|(before, behind)| Some((before.strip_suffix(',')?, behind)));
-        let Some((cell, behind)) = cut else {
+        let mut pairs = rest.as_bytes().windows(2);
+        let Some(cut) = pairs.position(|pair| pair == b",`") else {
             return Some(rest);
         };
-        self.rest = behind.strip_prefix('`');
+        let (cell, behind) = rest.split_at(cut);
+        self.rest = behind.strip_prefix(",`");
         Some(cell)
     }
 }
