@@ -12,4 +12,5 @@ pub mod order_expiry;
 pub mod reconciliation;
 pub mod record;
 pub mod retry;
+pub mod schedule;
 pub mod words;
