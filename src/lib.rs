@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod domain;
 pub mod engine;
 pub mod formats;
+pub mod http;
 pub mod queue;
 pub mod store;
 pub mod telemetry;

@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn the_next_step_of_a_due_order_follows_from_its_state_and_its_reference() {
         use OrderState::{Cancelled, Expired, Expiring, InReview, Open, Paid};
-        let mut table = String::new();
+        let mut table: Vec<String> = Vec::new();
         for state in [Open, InReview, Expiring, Expired, Paid, Cancelled] {
             let steps: Vec<&str> = [
                 vec![],
@@ -318,19 +318,18 @@ mod tests {
             .into_iter()
             .map(|references| name(&decide_expiry(&group(&[state], references), noon())))
             .collect();
-            table.push_str(&format!("{state}: {}\n", steps.join(", ")));
+            table.push(format!("{state}: {}", steps.join(", ")));
         }
         // No reference, one open, one closed, one paid.
         assert_eq!(
-            table,
+            table.join("\n"),
             "\
 open: begin expiring, begin expiring, begin expiring, take payment
 in_review: snooze, snooze, snooze, take payment
 expiring: expire, query, expire, take payment
 expired: settled, settled, settled, settled
 paid: settled, settled, settled, settled
-cancelled: settled, settled, settled, settled
-"
+cancelled: settled, settled, settled, settled"
         );
     }
 
@@ -369,7 +368,7 @@ cancelled: settled, settled, settled, settled
     fn an_unknown_close_is_never_sent_again_blindly() {
         use OperationState::{Declined, Intended, Succeeded, Unknown};
         let window = TimeDelta::minutes(5);
-        let mut table = String::new();
+        let mut table: Vec<String> = Vec::new();
         for is_idempotent in [true, false] {
             for last in [
                 None,
@@ -393,8 +392,8 @@ cancelled: settled, settled, settled, settled
                         now,
                     ))
                 };
-                table.push_str(&format!(
-                    "{}, {}: {}, then {}\n",
+                table.push(format!(
+                    "{}, {}: {}, then {}",
                     if is_idempotent {
                         "idempotent"
                     } else {
@@ -408,7 +407,7 @@ cancelled: settled, settled, settled, settled
         }
         // The channel says "may be paid": at once, and after its processing window.
         assert_eq!(
-            table,
+            table.join("\n"),
             "\
 idempotent, none: close 1, then close 1
 idempotent, intended: replay, then replay
@@ -419,8 +418,7 @@ not idempotent, none: close 1, then close 1
 not idempotent, intended: wait, then give up
 not idempotent, unknown: wait, then give up
 not idempotent, declined: wait, then close 2
-not idempotent, succeeded: wait, then close 2
-"
+not idempotent, succeeded: wait, then close 2"
         );
     }
 
@@ -433,7 +431,7 @@ not idempotent, succeeded: wait, then close 2
                 is_idempotent,
                 processing_window: TimeDelta::seconds(window_s),
             };
-            let now = noon() + TimeDelta::seconds(waited_s);
+            let now = later(noon(), TimeDelta::seconds(waited_s));
             let decision = decide_close(ChannelView::NotFound, None, promises, noon(), now);
             prop_assert_eq!(decision == CloseDecision::RecordClosed, waited_s >= window_s);
         }
@@ -444,7 +442,7 @@ not idempotent, succeeded: wait, then close 2
         ) {
             let states: Vec<OrderState> = states.into_iter().map(|n| OrderState::ALL[n]).collect();
             let group = group(&states, vec![reference(ReferenceState::Open)]);
-            let decision = decide_expiry(&group, noon() + TimeDelta::minutes(minutes));
+            let decision = decide_expiry(&group, later(noon(), TimeDelta::minutes(minutes)));
             prop_assert_ne!(decision, ExpiryDecision::Expire);
         }
     }

@@ -2,8 +2,10 @@
 
 mod bills;
 mod chaos;
+mod cli;
 mod config;
 mod connectors;
+mod import;
 mod order_expiry;
 mod reconcile_files;
 mod statement;
