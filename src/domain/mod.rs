@@ -15,4 +15,5 @@ pub mod reconciliation;
 pub mod record;
 pub mod redact;
 pub mod retry;
+pub mod schedule;
 pub mod words;

@@ -15,3 +15,4 @@ mod schema;
 mod statements;
 mod sweep;
 mod ticks;
+mod transactions;
