@@ -12,3 +12,4 @@ mod statement;
 mod store_conformance;
 mod support;
 mod tidy;
+mod two_daemons;
