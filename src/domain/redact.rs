@@ -138,16 +138,19 @@ mod tests {
     #[test]
     fn malformed_text_hides_what_follows_the_word_token() {
         let table = [
-            (
-                r#"{"token":"tok_1","n":1"#,
-                r#"{"token":"***","n":1"#,
-            ),
+            (r#"{"token":"tok_1","n":1"#, r#"{"token":"***","n":1"#),
             (r#"{"Token" : "tok_1"#, r#"{"Token" : "***"#),
-            (r#"{"p":"{\"token\":\"tok_1\"}","#, r#"{"p":"{\"token\":\"***"}","#),
+            (
+                r#"{"p":"{\"token\":\"tok_1\"}","#,
+                r#"{"p":"{\"token\":\"***"}","#,
+            ),
             ("token=tok_1&a=2", "token=***&a=2"),
             ("{token: 12, x", "{token: ***, x"),
             ("tokentoken:secret,", "tokentoken:***,"),
-            ("{\"订单\":\"一\",\"token\":\"秘\"", "{\"订单\":\"一\",\"token\":\"***\""),
+            (
+                "{\"订单\":\"一\",\"token\":\"秘\"",
+                "{\"订单\":\"一\",\"token\":\"***\"",
+            ),
         ];
         for (text, shown) in table {
             assert_eq!(redact_text(text), shown, "{text}");

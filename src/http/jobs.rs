@@ -18,8 +18,8 @@ use super::problem::{Problem, ProblemKind};
 use super::view::{JobDetail, JobView, KindName, StateName};
 use crate::domain::job::{Job, JobState};
 use crate::engine::{Acceptance, Engine, Source, Submission};
-use crate::store::jobs::{self, JobFilter};
 use crate::store::StoreError;
+use crate::store::jobs::{self, JobFilter};
 
 /// The largest body that is read. Above [`PAYLOAD_BYTES_MAX`] a payload is refused and kept, so
 /// that somebody can look at it; what is larger than this is not even read.
@@ -92,7 +92,7 @@ pub(super) async fn submit(
     let submission = Submission {
         kind,
         idempotency_key,
-        payload: body.map_err(refuse_body)?.into(),
+        payload: body.map_err(|rejection| refuse_body(&rejection))?.into(),
         source: Source::Http,
         fault,
     };
@@ -139,7 +139,7 @@ fn refuse_encoded(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-fn refuse_body(rejection: BytesRejection) -> Problem {
+fn refuse_body(rejection: &BytesRejection) -> Problem {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let detail = format!("the payload may have {PAYLOAD_BYTES_MAX} bytes; it was not read");
         return Problem::new(ProblemKind::PayloadTooLarge, detail);

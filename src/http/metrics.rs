@@ -21,8 +21,8 @@ use tracing::warn;
 
 use super::Api;
 use super::problem::Problem;
-use crate::engine::Engine;
 use crate::domain::job::JobState;
+use crate::engine::Engine;
 use crate::store::StoreError;
 use crate::store::jobs;
 use crate::workers;
@@ -71,7 +71,7 @@ pub(super) async fn load_queues(engine: &Engine) -> Result<Vec<QueueFigures>, St
     Ok(queues)
 }
 
-/// Prometheus metrics, in the OpenMetrics text format.
+/// Metrics for Prometheus: what happened since the start, and how the queues stand.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -87,7 +87,11 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem>
     let queues = load_queues(&api.engine).await;
     let up: Gauge = Gauge::default();
     up.set(i64::from(queues.is_ok()));
-    registry.register("database_up", "Whether the database answered this scrape", up);
+    registry.register(
+        "database_up",
+        "Whether the database answered this scrape",
+        up,
+    );
     match queues {
         Ok(queues) => register_queues(&mut registry, &queues),
         Err(error) => warn!(error = %error, "Could not read the queues for a scrape: {error}"),

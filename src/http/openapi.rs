@@ -99,14 +99,17 @@ fn describe_errors(operation: &mut Value, access: Access) {
             operation["x-role"] = json!(role.as_str());
             let responses = &mut operation["responses"];
             responses["401"] = json!({"description": "No valid token."});
-            responses["403"] = json!({"description": "The role may not do this, or another site asks."});
+            responses["403"] =
+                json!({"description": "The role may not do this, or another site asks."});
             responses["500"] = json!({"description": "A fault of ours; the log says more."});
             if responses.get("503").is_none() {
                 responses["503"] = json!({"description": "Unavailable for now; try again."});
             }
         }
     }
-    let responses = operation.get_mut("responses").and_then(Value::as_object_mut);
+    let responses = operation
+        .get_mut("responses")
+        .and_then(Value::as_object_mut);
     for (status, response) in responses.into_iter().flatten() {
         if status.starts_with(['4', '5']) && response.get("content").is_none() {
             let schema = json!({"$ref": "#/components/schemas/Problem"});

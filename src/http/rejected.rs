@@ -12,8 +12,8 @@ use super::jobs::{limit_of, next_page};
 use super::problem::{Problem, ProblemKind};
 use super::view::RejectionView;
 use crate::engine::Engine;
-use crate::store::rejections::{self, RejectionPreview};
 use crate::store::StoreError;
+use crate::store::rejections::{self, RejectionPreview};
 
 /// A page of refused submissions.
 #[derive(Debug, Serialize, ToSchema)]

@@ -40,7 +40,10 @@ pub(super) async fn sign_in(
     let token = token.trim();
     let known = api.people.who(token, api.engine.clock().now());
     if known.is_err() || !is_bearer_token(token) {
-        let mut refused = page::login(&api, "这个令牌无效或已过期 The token is not known or has expired")?;
+        let mut refused = page::login(
+            &api,
+            "这个令牌无效或已过期 The token is not known or has expired",
+        )?;
         *refused.status_mut() = axum::http::StatusCode::UNAUTHORIZED;
         return Ok(refused);
     }

@@ -4,6 +4,7 @@ mod bills;
 mod chaos;
 mod config;
 mod connectors;
+mod http;
 mod order_expiry;
 mod reconcile_files;
 mod statement;

@@ -161,6 +161,7 @@ struct JobRow {
     updated_at: Instant,
     /// Why it waits, or how it ended.
     story: String,
+    until: Option<Instant>,
 }
 
 struct RejectionRow {
@@ -189,8 +190,7 @@ pub(super) async fn overview(
         .collect();
     let newest = JobFilter::default();
     let (jobs, _) = job_api::load_page(&api.engine, &newest, OVERVIEW_JOBS).await?;
-    let (rejections, _) =
-        rejection_api::load_page(&api.engine, None, OVERVIEW_REJECTIONS).await?;
+    let (rejections, _) = rejection_api::load_page(&api.engine, None, OVERVIEW_REJECTIONS).await?;
     let mut shell = Shell::new(&api, Some(caller), "overview");
     shell.refresh = wants_refresh.then_some(REFRESH_SECONDS);
     render(&OverviewPage {
@@ -321,7 +321,9 @@ pub(super) async fn finish(State(api): State<Api>, request: Request, next: Next)
         } else if made_elsewhere {
             let allow = response.headers_mut().remove(ALLOW);
             response = problem.into_response();
-            response.headers_mut().extend(allow.map(|allow| (ALLOW, allow)));
+            response
+                .headers_mut()
+                .extend(allow.map(|allow| (ALLOW, allow)));
         }
     }
     set_careful_headers(response.headers_mut());
@@ -416,7 +418,10 @@ fn concerns_of(queues: &[QueueRow]) -> Vec<Concern> {
     let mut concerns = Vec::new();
     for queue in queues {
         let kind = queue.kind;
-        let dead = queue.counts.iter().find(|count| count.state == JobState::Dead);
+        let dead = queue
+            .counts
+            .iter()
+            .find(|count| count.state == JobState::Dead);
         if let Some(dead) = dead.filter(|dead| dead.number > 0) {
             concerns.push(Concern {
                 text: format!("{} dead {}", dead.text, kind),
@@ -440,6 +445,10 @@ async fn job_rows(api: &Api, jobs: Vec<Job>) -> Result<Vec<JobRow>, StoreError> 
         let waiting = api.engine.explain(&mut tx, &job).await?;
         rows.push(JobRow {
             updated_at: Instant::new(job.updated_at, api.facts.zone),
+            until: waiting
+                .as_ref()
+                .and_then(|waiting| waiting.until)
+                .map(|until| Instant::new(until, api.facts.zone)),
             story: waiting.map_or_else(|| job.note.clone(), |waiting| waiting.reason),
             job,
         });
@@ -447,10 +456,7 @@ async fn job_rows(api: &Api, jobs: Vec<Job>) -> Result<Vec<JobRow>, StoreError> 
     Ok(rows)
 }
 
-fn rejection_rows(
-    api: &Api,
-    rejections: Vec<impl Into<RejectionView>>,
-) -> Vec<RejectionRow> {
+fn rejection_rows(api: &Api, rejections: Vec<impl Into<RejectionView>>) -> Vec<RejectionRow> {
     let row = |view: RejectionView| RejectionRow {
         rejected_at: Instant::new(view.rejected_at, api.facts.zone),
         view,
