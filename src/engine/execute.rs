@@ -7,6 +7,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -44,8 +45,8 @@ pub enum WorkError {
     #[error("the handler panicked: {0}")]
     Panicked(String),
     /// The handler took longer than a run may.
-    #[error("the run took longer than {0} s and was given up")]
-    TimedOut(u64),
+    #[error("the run took longer than {0:?} and was given up")]
+    TimedOut(Duration),
 }
 
 /// What carries out a run: the workers, or what a test puts in their place.
@@ -107,7 +108,7 @@ impl Engine {
                 self.counters().panicked.fetch_add(1, Ordering::Relaxed);
                 Err(WorkError::Panicked(panic_words(panic.as_ref())))
             }
-            Err(_) => Err(WorkError::TimedOut(timeout.as_secs())),
+            Err(_) => Err(WorkError::TimedOut(timeout)),
         };
         if let Err(failure) = outcome {
             self.record_failure(&job, &failure).await;

@@ -21,6 +21,7 @@ pub mod rejections;
 pub mod statement;
 pub mod ticks;
 mod timestamp;
+mod words;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -32,8 +33,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 
 pub use error::StoreError;
-pub(crate) use statement::Statement;
+pub use statement::Statement;
 pub(crate) use timestamp::Timestamp;
+use words::words;
 
 /// Rows per multi-row statement: at twenty columns a row this stays below SQLite's 32,766 bound
 /// values and Postgres' 65,535.
@@ -158,7 +160,12 @@ impl Store {
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self {
             Self::Postgres(pool) => POSTGRES_MIGRATIONS.run(pool).await?,
-            Self::Sqlite { writer, .. } => SQLITE_MIGRATIONS.run(writer).await?,
+            // sqlx takes a lock for this on Postgres only; here it is the one that writers take.
+            Self::Sqlite { writer, .. } => {
+                let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+                SQLITE_MIGRATIONS.run(&mut *transaction).await?;
+                transaction.commit().await?;
+            }
         }
         Ok(())
     }
@@ -226,6 +233,25 @@ impl Store {
             }
         }
     }
+}
+
+/// Every fixed statement with the file and the name it has there, for the test that prepares them
+/// all on both databases.
+pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
+    let files = [
+        ("events", events::STATEMENTS),
+        ("jobs", jobs::STATEMENTS),
+        ("operations", operations::STATEMENTS),
+        ("orders", orders::STATEMENTS),
+        ("reconciliations", reconciliations::STATEMENTS),
+        ("records", records::STATEMENTS),
+        ("ticks", ticks::STATEMENTS),
+    ];
+    let named = files.into_iter().flat_map(|(file, statements)| {
+        let with_file = move |&(name, statement)| (file, name, statement);
+        statements.iter().map(with_file)
+    });
+    named.collect()
 }
 
 impl Tx {

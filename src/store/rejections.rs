@@ -50,7 +50,12 @@ pub struct RejectionPreview {
 pub const PREVIEW_BYTES_MAX: i64 = 2_000;
 
 /// Keeps refused submissions; one that is delivered again is kept once.
+///
+/// They are written in one order, whatever order they come in, so that two batches with the same
+/// entries cannot deadlock.
 pub async fn insert(tx: &mut Tx, rejections: &[Rejection]) -> Result<(), StoreError> {
+    let mut rejections: Vec<&Rejection> = rejections.iter().collect();
+    rejections.sort_by_key(|rejection| (&rejection.source, &rejection.entry_id));
     for chunk in rejections.chunks(CHUNK_ROWS_MAX) {
         on_both!(tx, Db, connection => {
             let mut query = QueryBuilder::<Db>::new(

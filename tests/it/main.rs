@@ -8,5 +8,6 @@ mod http;
 mod order_expiry;
 mod reconcile_files;
 mod statement;
+mod store_conformance;
 mod support;
 mod tidy;

@@ -205,6 +205,16 @@ impl House {
 
     /// Writes down an open order of ¥12.34 that is due at noon plus one hour.
     pub(crate) async fn open_order(&self, order_no: &str, group_no: &str) {
+        let expires_at = noon() + TimeDelta::hours(1);
+        self.open_order_until(order_no, group_no, expires_at).await;
+    }
+
+    pub(crate) async fn open_order_until(
+        &self,
+        order_no: &str,
+        group_no: &str,
+        expires_at: DateTime<Utc>,
+    ) {
         let order = Order {
             order_no: order_no.parse().unwrap(),
             group_no: group_no.parse().unwrap(),
@@ -212,7 +222,7 @@ impl House {
             total: cny(1_234),
             state: OrderState::Open,
             version: 1,
-            expires_at: noon() + TimeDelta::hours(1),
+            expires_at,
             updated_at: noon(),
         };
         let mut tx = self.store.begin().await.unwrap();

@@ -5,3 +5,4 @@ pub(crate) mod house;
 pub(crate) mod raw_http;
 pub(crate) mod sandbox;
 pub(crate) mod servers;
+pub(crate) mod world;
