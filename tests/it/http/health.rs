@@ -6,18 +6,15 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use clearday::domain::job::JobState;
-use clearday::http::{Access, ROUTES, ReadinessCheck, openapi_json};
+use clearday::http::{Access, Check, ROUTES, ReadinessCheck, openapi_json};
 use clearday_jobs::{JobKind, schema_for};
 use serde_json::{Value, json};
 
 use super::Site;
 
 fn redis_that(answer: Result<(), String>) -> ReadinessCheck {
-    let check = move || {
-        let answer = answer.clone();
-        Box::pin(async move { answer }) as futures::future::BoxFuture<'static, _>
-    };
-    ReadinessCheck::new("redis", Arc::new(check))
+    let check: Check = Arc::new(move || Box::pin(std::future::ready(answer.clone())));
+    ReadinessCheck::new("redis", check)
 }
 
 #[tokio::test]

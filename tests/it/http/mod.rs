@@ -121,14 +121,14 @@ impl Site {
         JobId(answer.json()["job_id"].as_str().unwrap().parse().unwrap())
     }
 
-    /// An order_expiry job that is due.
+    /// An `order_expiry` job that is due.
     async fn due_job(&self, key: &str) -> JobId {
         let payload = r#"{"version":1,"order_no":"O-1","expires_at":"2026-03-02T11:00:00Z"}"#;
         let answer = self.submit("order_expiry", key, payload).await;
         JobId(answer.json()["job_id"].as_str().unwrap().parse().unwrap())
     }
 
-    /// Leases the one due order_expiry job and runs it to a failure that trying again cannot mend.
+    /// Leases the one due `order_expiry` job and runs it to a failure that trying again cannot mend.
     async fn bury_due(&self, why: &'static str) {
         let leased = self
             .engine
@@ -141,7 +141,7 @@ impl Site {
             .await;
     }
 
-    /// Leases the one due order_expiry job and finishes it.
+    /// Leases the one due `order_expiry` job and finishes it.
     async fn finish_due(&self) {
         let leased = self
             .engine

@@ -111,7 +111,7 @@ async fn a_bad_submission_is_refused_by_name_and_kept() {
         "x".repeat(PAYLOAD_BYTES_MAX)
     );
     #[rustfmt::skip]
-    let table: &[(&str, &str, &str, u16, &str, Option<&str>)] = &[
+    let table = [
         ("order_expire", "k", PAYLOAD, 404, "unknown_kind", Some("kind")),
         ("order_expiry", "", PAYLOAD, 400, "bad_idempotency_key", Some("Idempotency-Key")),
         ("order_expiry", &long_key, PAYLOAD, 400, "bad_idempotency_key", Some("Idempotency-Key")),
@@ -124,8 +124,8 @@ async fn a_bad_submission_is_refused_by_name_and_kept() {
         ("order_expiry", "k", &large, 413, "payload_too_large", None),
     ];
     for (kind, key, payload, status, name, field) in table {
-        let answer = site.submit(kind, key, (*payload).to_owned()).await;
-        let expected = (*status, (*name).to_owned(), field.map(ToOwned::to_owned));
+        let answer = site.submit(kind, key, payload.to_owned()).await;
+        let expected = (status, name.to_owned(), field.map(ToOwned::to_owned));
         assert_eq!(answer.problem(), expected, "{}", answer.body);
     }
     assert_eq!(kept(&site).await.len(), table.len());
