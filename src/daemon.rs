@@ -255,11 +255,15 @@ impl Daemon {
     {
         let clock = self.engine.clock().clone();
         let body = Arc::new(body);
+        let stopping = stop.clone();
         self.tracker.spawn(supervise(name, stop.clone(), move || {
-            let (clock, body) = (clock.clone(), Arc::clone(&body));
+            let (clock, body, stop) = (clock.clone(), Arc::clone(&body), stopping.clone());
             async move {
                 body().await?;
-                clock.sleep_until(clock.now() + interval).await;
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = clock.sleep_until(clock.now() + interval) => {}
+                }
                 Ok::<(), StoreError>(())
             }
         }));

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use clearday_jobs::JobKind;
 use redis::{RedisError, Value};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::entries::{self, Entry};
@@ -19,6 +20,7 @@ pub(super) struct Intake {
     pub(super) engine: Engine,
     pub(super) kind: JobKind,
     pub(super) local: InProcessBell,
+    pub(super) stop: CancellationToken,
 }
 
 /// Why reading stopped; the supervisor starts it again after a wait.
@@ -32,15 +34,16 @@ pub(super) enum IntakeError {
 }
 
 impl Intake {
-    /// Reads until something fails. First what this process left pending in an earlier try, then
-    /// what others left, then what is new.
+    /// Reads until something fails or the daemon stops. First what this process left pending in an
+    /// earlier try, then what others left, then what is new. A read under way is waited for, so
+    /// that a stop leaves nothing pending that others would take over only later.
     pub(super) async fn read(&self) -> Result<(), IntakeError> {
         let mut connection = self.queue.blocking().await?;
         self.queue.ensure_groups(self.kind).await?;
         let reply = self.read_group(&mut connection, "0").await?;
         self.take_in(entries::from_read(&reply)).await?;
         let mut claimed_at: Option<Instant> = None;
-        loop {
+        while !self.stop.is_cancelled() {
             if claimed_at.is_none_or(|at| at.elapsed() >= CLAIM_EVERY) {
                 self.claim().await?;
                 claimed_at = Some(Instant::now());
@@ -48,6 +51,7 @@ impl Intake {
             let reply = self.read_group(&mut connection, ">").await?;
             self.take_in(entries::from_read(&reply)).await?;
         }
+        Ok(())
     }
 
     async fn read_group(

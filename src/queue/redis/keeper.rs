@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use clearday_jobs::JobKind;
 use redis::RedisResult;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{GROUP, RedisQueue};
@@ -25,6 +26,7 @@ const SCAN_COUNT: usize = 1_000;
 pub(super) struct Keeper {
     pub(super) queue: RedisQueue,
     pub(super) clock: Clock,
+    pub(super) stop: CancellationToken,
 }
 
 impl Keeper {
@@ -43,7 +45,10 @@ impl Keeper {
         }
         self.queue.status.set(unknown, warnings);
         remove_idle_consumers(&self.queue).await?;
-        self.clock.sleep_until(self.clock.now() + EVERY).await;
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.clock.sleep_until(self.clock.now() + EVERY) => {}
+        }
         Ok(())
     }
 }
