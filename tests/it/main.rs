@@ -8,6 +8,7 @@ mod connectors;
 mod import;
 mod order_expiry;
 mod reconcile_files;
+mod schedule;
 mod statement;
 mod store_conformance;
 mod support;
