@@ -13,6 +13,7 @@ pub mod engine;
 pub mod formats;
 pub mod http;
 pub mod queue;
+pub mod schedule;
 pub mod store;
 pub mod telemetry;
 pub mod workers;

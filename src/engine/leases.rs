@@ -1,6 +1,6 @@
 //! Leases: a worker's hold on a job, in batches, with an epoch that grows each time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use clearday_jobs::{JobId, JobKind};
@@ -20,12 +20,14 @@ impl HeldLeases {
         held.extend(jobs.iter().map(|job| (job.id, job.lease_epoch)));
     }
 
-    /// Forgets a lease, unless a newer one of the same job is held meanwhile.
-    pub(super) fn forget(&self, id: JobId, epoch: i64) {
+    /// Forgets a lease, unless a newer one of the same job is held meanwhile; whether it was held.
+    pub(super) fn forget(&self, id: JobId, epoch: i64) -> bool {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.get(&id) == Some(&epoch) {
+        let was_held = held.get(&id) == Some(&epoch);
+        if was_held {
             held.remove(&id);
         }
+        was_held
     }
 
     fn all(&self) -> Vec<(JobId, i64)> {
@@ -83,16 +85,16 @@ impl Engine {
         let until = self.0.clock.now() + self.0.policy.lease;
         let renewed = jobs::renew(&mut tx, &held, until).await?;
         tx.commit().await?;
-        let lost: Vec<&(JobId, i64)> = held
+        let renewed: HashSet<JobId> = renewed.into_iter().collect();
+        // A run that ended meanwhile gave its lease up itself and lost nothing.
+        let lost = held
             .iter()
             .filter(|(id, _)| !renewed.contains(id))
-            .collect();
-        for (id, epoch) in &lost {
-            self.0.held.forget(*id, *epoch);
-        }
+            .filter(|(id, epoch)| self.0.held.forget(*id, *epoch))
+            .count();
         Ok(Held {
             renewed: renewed.len(),
-            lost: lost.len(),
+            lost,
         })
     }
 
@@ -116,7 +118,6 @@ impl Engine {
                 )
                 .await?;
             tx.commit().await?;
-            self.0.held.forget(id, epoch);
             self.ring(kinds);
             handed_back = handed_back.saturating_add(1);
         }

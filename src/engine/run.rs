@@ -131,6 +131,9 @@ impl Run {
             reason: note.to_owned(),
         };
         events::append(&mut tx.tx, &[event]).await?;
+        // Before the commit: a renewal that misses it right after must not take it for lost.
+        let held = &self.engine.0.held;
+        held.forget(self.job.id, self.job.lease_epoch);
         tx.tx.commit().await?;
         self.engine.ring(tx.due);
         self.engine
@@ -169,7 +172,8 @@ impl Run {
 
 impl Engine {
     /// Takes a leased job out of its worker's hands by the rule of `event`; returns the kind
-    /// whose bell to ring after the commit. The job is locked by the caller.
+    /// whose bell to ring after the commit. The job is locked by the caller, and not held here any
+    /// more: should the commit fail, its lease lapses.
     pub(super) async fn release(
         &self,
         tx: &mut Tx,
@@ -223,6 +227,7 @@ impl Engine {
             updated_at: now,
         };
         self.change(tx, job, &change, event).await?;
+        self.0.held.forget(job.id, job.lease_epoch);
         Ok((state == JobState::Ready && self.is_imminent(run_at)).then_some(job.kind))
     }
 

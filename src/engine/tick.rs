@@ -17,7 +17,7 @@ use crate::store::{StoreError, ticks};
 const COALESCED_MAX: usize = 1_000;
 
 /// A schedule as the engine needs it: when it is due, and what job a tick starts.
-pub trait TickPlan {
+pub trait TickPlan: Send + Sync {
     /// The schedule's name, also the front of its jobs' keys.
     fn name(&self) -> &str;
     /// The kind of job it starts.

@@ -248,8 +248,10 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("jobs", jobs::STATEMENTS),
         ("operations", operations::STATEMENTS),
         ("orders", orders::STATEMENTS),
+        ("overview", overview::STATEMENTS),
         ("reconciliations", reconciliations::STATEMENTS),
         ("records", records::STATEMENTS),
+        ("rejections", rejections::STATEMENTS),
         ("ticks", ticks::STATEMENTS),
     ];
     let named = files.into_iter().flat_map(|(file, statements)| {

@@ -10,6 +10,7 @@ mod import;
 mod order_expiry;
 mod reconcile_files;
 mod reconciliation;
+mod schedule;
 mod statement;
 mod store_conformance;
 mod support;

@@ -3,12 +3,12 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clearday::domain::job::{JobState, Priority};
-use clearday::engine::Held;
+use clearday::engine::{Held, Run};
 use clearday::store::jobs::{self, NewJob};
 use clearday_jobs::{JobId, JobKind};
 use sqlx::Executor;
 
-use crate::support::world::{World, due_at, noon, on_both_databases};
+use crate::support::world::{World, due, due_at, noon, on_both_databases};
 
 const KIND: JobKind = JobKind::Reconciliation;
 
@@ -20,6 +20,7 @@ on_both_databases! {
     another_kind_is_not_leased,
     a_renewed_lease_outlives_its_first_end,
     a_lease_that_another_worker_took_is_lost,
+    a_run_that_ends_during_a_renewal_has_lost_nothing,
     a_job_handed_back_is_due_again_and_burns_no_attempt,
     what_is_not_held_any_more_is_not_handed_back,
     the_next_due_instant_and_the_oldest_are_known,
@@ -150,6 +151,31 @@ async fn a_lease_that_another_worker_took_is_lost(world: World) {
         lost: 0,
     };
     assert_eq!(other.renew_held().await.unwrap(), held);
+}
+
+async fn a_run_that_ends_during_a_renewal_has_lost_nothing(world: World) {
+    let engine = world.engine("w");
+    let batch = (0..40).map(|n| due(&n.to_string())).collect();
+    engine.accept(batch).await.unwrap();
+    let runs = engine.lease_due(KIND, 1_000).await.unwrap();
+    let ends = runs.into_iter().map(|job| {
+        engine.execute(job, async |run: Run| {
+            let tx = run.begin().await?;
+            run.done(tx, "done").await
+        })
+    });
+    let renewals = async {
+        let mut lost = 0;
+        loop {
+            let held = engine.renew_held().await.unwrap();
+            lost += held.lost;
+            if held.renewed == 0 {
+                return lost;
+            }
+        }
+    };
+    let (_, lost) = tokio::join!(futures::future::join_all(ends), renewals);
+    assert_eq!(lost, 0);
 }
 
 async fn a_job_handed_back_is_due_again_and_burns_no_attempt(world: World) {

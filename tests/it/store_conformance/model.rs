@@ -392,7 +392,7 @@ impl Stage {
         let swept = self.workers[0].sweep().await.unwrap();
         let now = self.world.now();
         let mut expected = 0;
-        for model in &mut self.jobs {
+        for (at, model) in self.jobs.iter_mut().enumerate() {
             if model.lease_until.is_some_and(|until| until < now) {
                 model.run_at = now;
                 if model.rescues >= POLICY.rescues_max {
@@ -401,6 +401,8 @@ impl Stage {
                     model.follow(JobEvent::Rescue);
                     model.rescues += 1;
                 }
+                // Its own lapsed leases a worker gives up as it sweeps them.
+                self.held[0].retain(|held| *held != (at, model.epoch));
                 expected += 1;
             }
         }

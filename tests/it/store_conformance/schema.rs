@@ -100,11 +100,12 @@ async fn both_databases_have_the_same_columns() {
     assert_eq!(on_sqlite, translated);
 }
 
+/// Table, columns in order, unique, partial.
+type Index = (String, String, bool, bool);
+
 #[tokio::test]
 async fn both_databases_have_the_same_keys_and_indexes() {
     let (postgres, sqlite) = (World::postgres().await, World::sqlite().await);
-    // Table, columns in order, unique, partial.
-    type Index = (String, String, bool, bool);
     let on_postgres: Vec<Index> = sqlx::query_as(
         "SELECT i.indrelid::regclass::TEXT, \
          (SELECT string_agg(a.attname::TEXT, ',' ORDER BY k.place) \
