@@ -245,6 +245,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("orders", orders::STATEMENTS),
         ("reconciliations", reconciliations::STATEMENTS),
         ("records", records::STATEMENTS),
+        ("rejections", rejections::STATEMENTS),
         ("ticks", ticks::STATEMENTS),
     ];
     let named = files.into_iter().flat_map(|(file, statements)| {
