@@ -8,6 +8,7 @@
 mod accept;
 mod execute;
 mod explain;
+mod import;
 mod leases;
 mod operate;
 mod run;
@@ -24,6 +25,7 @@ pub(crate) use accept::hex_sha256;
 pub use accept::{Acceptance, Refusal, Source, Submission};
 pub use execute::{Handler, WorkError};
 pub use explain::Waiting;
+pub use import::ImportError;
 pub use leases::Held;
 pub use operate::OperateError;
 pub use run::{Finished, Run, RunTx};

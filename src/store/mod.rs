@@ -14,7 +14,9 @@ mod error;
 pub mod events;
 pub mod jobs;
 pub mod operations;
+pub mod order_imports;
 pub mod orders;
+pub mod overview;
 pub mod reconciliations;
 pub mod records;
 pub mod rejections;
@@ -107,7 +109,7 @@ impl Store {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             Self::connect_postgres(url, connections_max).await
         } else if url.starts_with("sqlite:") {
-            Self::connect_sqlite(url).await
+            Self::connect_sqlite(SqliteConnectOptions::from_str(url)?).await
         } else {
             Err(StoreError::Url)
         }
@@ -133,8 +135,8 @@ impl Store {
         Ok(Self::Postgres(pool))
     }
 
-    async fn connect_sqlite(url: &str) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::from_str(url)?
+    async fn connect_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
+        let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
@@ -147,13 +149,15 @@ impl Store {
                 .acquire_timeout(ACQUIRE_TIMEOUT)
         };
         let writer = pool(1).connect_with(options.clone()).await?;
-        let readers = pool(SQLITE_READERS_MAX).connect_with(options).await?;
+        let reading = options.pragma("query_only", "ON");
+        let readers = pool(SQLITE_READERS_MAX).connect_with(reading).await?;
         Ok(Self::Sqlite { writer, readers })
     }
 
     /// Opens the SQLite file at `path`, creating it where it is missing.
     pub async fn open_file(path: &Path) -> Result<Self, StoreError> {
-        Self::connect_sqlite(&format!("sqlite://{}", path.display())).await
+        // Not through a URL, where a `?` or a `%` in a folder's name would mean something else.
+        Self::connect_sqlite(SqliteConnectOptions::new().filename(path)).await
     }
 
     /// Brings the schema up to date; several daemons may do so at once.
@@ -198,10 +202,11 @@ impl Store {
         })
     }
 
-    /// Starts a transaction that only reads.
+    /// Starts a transaction that only reads, and sees the database as it was at its first look.
     pub async fn read(&self) -> Result<Tx, StoreError> {
+        const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
         Ok(match self {
-            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Self::Postgres(pool) => Tx::Postgres(pool.begin_with(READ).await?),
             Self::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
         })
     }

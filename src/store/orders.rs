@@ -305,7 +305,7 @@ pub async fn pay_reference(
 }
 
 #[derive(FromRow)]
-struct OrderRow {
+pub(super) struct OrderRow {
     order_no: String,
     group_no: String,
     merchant_id: String,

@@ -1,13 +1,90 @@
-//! Our own records of payments and refunds, as the upstream system imports them.
+//! Our own records of payments and refunds, many at a time.
 
 use chrono::{DateTime, Utc};
-use clearday_jobs::{Currency, Money};
+use clearday_jobs::{Currency, Money, Reference};
 use sqlx::{FromRow, QueryBuilder};
 
 use super::jobs::{bound, parse};
 use super::statement::statements;
-use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both};
+use super::{StoreError, Timestamp, Tx, on_both};
 use crate::domain::record::{Coupon, Record, RecordKind};
+
+/// Records per statement: with fourteen values each this stays below SQLite's 32,766.
+pub const CHUNK_RECORDS_MAX: usize = 1_000;
+
+/// What happens to a record that is known.
+enum OnConflict {
+    /// It stays as it is.
+    Keep,
+    /// How it went is taken from the new one; what it is stays.
+    Update,
+}
+
+impl OnConflict {
+    const fn clause(&self) -> &'static str {
+        match self {
+            Self::Keep => " ON CONFLICT (kind, record_no) DO NOTHING",
+            Self::Update => {
+                " ON CONFLICT (kind, record_no) DO UPDATE SET channel_trade_no = excluded.channel_trade_no, \
+                 fee_minor = excluded.fee_minor, status = excluded.status, occurred_at = excluded.occurred_at, \
+                 imported_at = excluded.imported_at"
+            }
+        }
+    }
+}
+
+/// Writes down those of up to [`CHUNK_RECORDS_MAX`] records that are not known; returns how many.
+pub async fn insert(
+    tx: &mut Tx,
+    records: &[&Record],
+    now: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    write(tx, records, &OnConflict::Keep, now).await
+}
+
+/// Takes over how it went from up to [`CHUNK_RECORDS_MAX`] known records; returns how many.
+pub async fn update(
+    tx: &mut Tx,
+    records: &[&Record],
+    now: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    write(tx, records, &OnConflict::Update, now).await
+}
+
+async fn write(
+    tx: &mut Tx,
+    records: &[&Record],
+    on_conflict: &OnConflict,
+    now: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    if records.is_empty() {
+        return Ok(0);
+    }
+    Ok(on_both!(tx, Db, connection => {
+        let mut query = QueryBuilder::<Db>::new(
+            "INSERT INTO records (kind, record_no, channel, channel_trade_no, merchant_id, amount_minor, currency, \
+             fee_minor, status, occurred_at, original_record_no, coupon_minor, coupon_funder, imported_at) ",
+        );
+        query.push_values(records, |mut row, record| {
+            row.push_bind(record.kind.as_str())
+                .push_bind(record.record_no.as_str())
+                .push_bind(record.channel.as_str())
+                .push_bind(record.channel_trade_no.as_ref().map(Reference::as_str))
+                .push_bind(record.merchant_id.as_str())
+                .push_bind(record.amount.minor_units())
+                .push_bind(record.amount.currency().code())
+                .push_bind(record.fee.minor_units())
+                .push_bind(record.status.as_str())
+                .push_bind(Timestamp(record.occurred_at.to_utc()))
+                .push_bind(record.original_record_no.as_ref().map(Reference::as_str))
+                .push_bind(record.coupon.map(|coupon| coupon.amount.minor_units()))
+                .push_bind(record.coupon.map(|coupon| coupon.funder.as_str()))
+                .push_bind(Timestamp(now));
+        });
+        query.push(on_conflict.clause());
+        query.build().execute(connection).await?.rows_affected()
+    }))
+}
 
 /// Named, so that a column a later release adds never changes what this one reads.
 macro_rules! record_columns {
@@ -18,9 +95,11 @@ macro_rules! record_columns {
 }
 
 statements! {
+    /// Keyset pagination: each page starts after the last record of the one before.
     BETWEEN = concat!("SELECT ", record_columns!(), " FROM records \
-               WHERE channel = $1 AND occurred_at >= $2 AND occurred_at < $3 \
-               ORDER BY occurred_at, kind, record_no LIMIT $4 OFFSET $5");
+               WHERE channel = $1 AND occurred_at < $2 \
+               AND (occurred_at, kind, record_no) > ($3, $4, $5) \
+               ORDER BY occurred_at, kind, record_no LIMIT $6");
 }
 
 /// Records read per step.
@@ -33,15 +112,24 @@ pub async fn between(
     from: DateTime<Utc>,
     until: DateTime<Utc>,
 ) -> Result<Vec<Record>, StoreError> {
-    let mut records = Vec::new();
+    let mut records: Vec<Record> = Vec::new();
     loop {
+        // No kind and no number is smaller than the empty text.
+        let (at, kind, number) = records.last().map_or((from, "", ""), |last| {
+            (
+                last.occurred_at.to_utc(),
+                last.kind.as_str(),
+                last.record_no.as_str(),
+            )
+        });
         let rows: Vec<RecordRow> = on_both!(tx, Db, connection => {
             sqlx::query_as(BETWEEN.text::<Db>())
                 .bind(channel)
-                .bind(Timestamp(from))
                 .bind(Timestamp(until))
+                .bind(Timestamp(at))
+                .bind(kind)
+                .bind(number)
                 .bind(bound(PAGE))
-                .bind(bound(records.len()))
                 .fetch_all(connection)
                 .await?
         });
@@ -56,12 +144,9 @@ pub async fn between(
 }
 
 /// The records that have these numbers, whatever their day and channel.
-pub async fn find_by_numbers(
-    tx: &mut Tx,
-    numbers: &[(RecordKind, &str)],
-) -> Result<Vec<Record>, StoreError> {
+pub async fn find(tx: &mut Tx, numbers: &[(RecordKind, &str)]) -> Result<Vec<Record>, StoreError> {
     let mut found = Vec::new();
-    for chunk in numbers.chunks(CHUNK_ROWS_MAX) {
+    for chunk in numbers.chunks(CHUNK_RECORDS_MAX) {
         let rows: Vec<RecordRow> = on_both!(tx, Db, connection => {
             let mut query = QueryBuilder::<Db>::new(concat!(
                 "SELECT ", record_columns!(), " FROM records WHERE (kind, record_no) IN ("
@@ -109,19 +194,21 @@ impl TryFrom<RecordRow> for Record {
                 funder: parse("coupon_funder", &funder)?,
             }),
         };
-        let reference =
-            |column, text: Option<String>| text.map(|text| parse(column, &text)).transpose();
+        let optional = |column, text: Option<String>| match text {
+            None => Ok(None),
+            Some(text) => parse(column, &text).map(Some),
+        };
         Ok(Self {
             record_no: parse("record_no", &row.record_no)?,
             kind: parse("kind", &row.kind)?,
             channel: parse("channel", &row.channel)?,
-            channel_trade_no: reference("channel_trade_no", row.channel_trade_no)?,
+            channel_trade_no: optional("channel_trade_no", row.channel_trade_no)?,
             merchant_id: parse("merchant_id", &row.merchant_id)?,
             amount: Money::from_minor(row.amount_minor, currency),
             fee: Money::from_minor(row.fee_minor, currency),
             status: parse("status", &row.status)?,
             occurred_at: row.occurred_at.0.fixed_offset(),
-            original_record_no: reference("original_record_no", row.original_record_no)?,
+            original_record_no: optional("original_record_no", row.original_record_no)?,
             coupon,
         })
     }

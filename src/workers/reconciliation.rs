@@ -179,7 +179,7 @@ async fn load_records(
         .filter(|number| !known.contains(number))
         .collect();
     let elsewhere: Vec<(RecordKind, &str)> = elsewhere.into_iter().collect();
-    let named = records::find_by_numbers(&mut tx, &elsewhere).await?;
+    let named = records::find(&mut tx, &elsewhere).await?;
     records.extend(named);
     Ok(records)
 }

@@ -2,12 +2,15 @@
 
 mod bills;
 mod chaos;
+mod cli;
 mod config;
 mod connectors;
 mod http;
+mod import;
 mod order_expiry;
 mod reconcile_files;
 mod statement;
 mod store_conformance;
 mod support;
 mod tidy;
+mod two_daemons;

@@ -15,7 +15,8 @@
 //! The order of rows decides nothing: wherever a choice is left, it is made by content.
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::entry::{Entries, Entry, EntryKind};
 use crate::domain::record::{RecordKind, RecordStatus};
@@ -81,47 +82,18 @@ pub(super) fn pair(theirs: &Entries, ours: &Entries) -> Pairing {
     matcher.finish()
 }
 
-/// Entries of both sides under one number of ours.
-#[derive(Debug, Default)]
-struct Bucket {
-    lines: Members,
-    records: Members,
+/// Whether anything under one number of ours found its counterpart.
+#[derive(Clone, Copy, Debug)]
+struct Group {
     has_paired_line: bool,
     has_paired_record: bool,
 }
 
-/// Positions; nearly always none or one, and a list for each would cost more than the rest together.
-#[derive(Debug, Default)]
-enum Members {
-    #[default]
-    None,
-    One(usize),
-    Many(Vec<usize>),
-}
-
-impl Members {
-    fn add(&mut self, position: usize) {
-        match self {
-            Self::None => *self = Self::One(position),
-            Self::One(first) => *self = Self::Many(vec![*first, position]),
-            Self::Many(positions) => positions.push(position),
-        }
-    }
-
-    fn take(&mut self) -> Vec<usize> {
-        match std::mem::take(self) {
-            Self::None => Vec::new(),
-            Self::One(position) => vec![position],
-            Self::Many(positions) => positions,
-        }
-    }
-}
-
-/// An entry that is still alone, and the bucket it came from.
+/// An entry that is still alone, and its group.
 #[derive(Clone, Copy, Debug)]
 struct Lone {
     position: usize,
-    bucket: usize,
+    group: usize,
     /// Of a record: whether a line it claims by the channel's number has its record.
     is_claimed: bool,
 }
@@ -129,7 +101,8 @@ struct Lone {
 struct Matcher<'a> {
     theirs: &'a Entries,
     ours: &'a Entries,
-    buckets: Vec<Bucket>,
+    /// The groups that have, or had, an entry alone.
+    groups: Vec<Group>,
     lone_lines: Vec<Lone>,
     lone_records: Vec<Lone>,
     done: Pairing,
@@ -137,77 +110,99 @@ struct Matcher<'a> {
 
 impl<'a> Matcher<'a> {
     fn new(theirs: &'a Entries, ours: &'a Entries) -> Self {
-        let mut matcher = Self {
+        Self {
             theirs,
             ours,
-            buckets: Vec::with_capacity(ours.len().max(theirs.len())),
+            groups: Vec::new(),
             lone_lines: Vec::new(),
             lone_records: Vec::new(),
             done: Pairing::default(),
-        };
-        matcher.fill_buckets();
-        matcher
-    }
-
-    fn fill_buckets(&mut self) {
-        let mut bucket_of: HashMap<(RecordKind, &str), usize> =
-            HashMap::with_capacity(self.ours.len());
-        for (position, entry) in self.ours.iter().enumerate() {
-            if entry.facts.is_foreign {
-                self.done.foreign_records.push(position);
-            } else if let Some(bucket) = bucket(&mut self.buckets, &mut bucket_of, entry) {
-                bucket.records.add(position);
-            }
-        }
-        for (position, entry) in self.theirs.iter().enumerate() {
-            if let Some(bucket) = bucket(&mut self.buckets, &mut bucket_of, entry) {
-                bucket.lines.add(position);
-            }
         }
     }
 
+    /// Sorts both sides by the hash of their key and walks along them. That takes a quarter of the time of a hash map,
+    /// whose every look-up would leave the processor waiting for memory.
     fn meet_by_our_number(&mut self) {
-        self.done
-            .pairs
-            .reserve(self.ours.len().min(self.theirs.len()));
-        for bucket_position in 0..self.buckets.len() {
-            let Some(bucket) = self.buckets.get_mut(bucket_position) else {
-                continue;
-            };
-            if let (Members::One(line), Members::One(record)) = (&bucket.lines, &bucket.records) {
-                let (line, record) = (*line, *record);
-                bucket.has_paired_line = true;
-                bucket.has_paired_record = true;
-                self.done.pairs.push(Pair::Direct { line, record });
-            } else {
-                let lines = bucket.lines.take();
-                let records = bucket.records.take();
-                self.meet_in_bucket(bucket_position, lines, records);
+        let lines = hashed(self.theirs.iter().enumerate());
+        let mut is_foreign = |(position, record): &(usize, Entry<'_>)| {
+            if record.facts.is_foreign {
+                self.done.foreign_records.push(*position);
             }
+            record.facts.is_foreign
+        };
+        let expected = self
+            .ours
+            .iter()
+            .enumerate()
+            .filter(|record| !is_foreign(record));
+        let records = hashed(expected);
+
+        self.done.pairs.reserve(lines.len().min(records.len()));
+        let mut lines = lines.chunk_by(same_hash).peekable();
+        let mut records = records.chunk_by(same_hash).peekable();
+        loop {
+            let line_hash = lines.peek().and_then(|chunk| hash_of(chunk));
+            let record_hash = records.peek().and_then(|chunk| hash_of(chunk));
+            // Where one side is at its end, what is left of the other comes first.
+            let next = match (line_hash, record_hash) {
+                (None, None) => break,
+                (Some(line), Some(record)) => line.min(record),
+                (Some(only), None) | (None, Some(only)) => only,
+            };
+            let lines = lines.next_if(|chunk| hash_of(chunk) == Some(next));
+            let records = records.next_if(|chunk| hash_of(chunk) == Some(next));
+            self.meet_under_hash(lines.unwrap_or_default(), records.unwrap_or_default());
         }
     }
 
-    fn meet_in_bucket(&mut self, bucket: usize, lines: Vec<usize>, records: Vec<usize>) {
+    /// Nearly always one line and one record of one number.
+    fn meet_under_hash(&mut self, lines: &[Hashed], records: &[Hashed]) {
+        if let ([line], [record]) = (lines, records) {
+            let (line, record) = (line.position, record.position);
+            if self.theirs.get(line).map(our_key) == self.ours.get(record).map(our_key) {
+                self.done.pairs.push(Pair::Direct { line, record });
+                return;
+            }
+        }
+        let mut by_number: BTreeMap<(RecordKind, &str), SameNumber> = BTreeMap::new();
+        for hashed in lines {
+            if let Some(line) = self.theirs.get(hashed.position) {
+                let same = by_number.entry(our_key(line)).or_default();
+                same.lines.push(hashed.position);
+            }
+        }
+        for hashed in records {
+            if let Some(record) = self.ours.get(hashed.position) {
+                let same = by_number.entry(our_key(record)).or_default();
+                same.records.push(hashed.position);
+            }
+        }
+        for same in by_number.into_values() {
+            self.meet_in_group(same);
+        }
+    }
+
+    fn meet_in_group(&mut self, same: SameNumber) {
         let mut met = Meeting {
             theirs: self.theirs,
             ours: self.ours,
-            lines: self.hear_each_fact_once(lines),
-            records,
+            lines: self.hear_each_fact_once(same.lines),
+            records: same.records,
             pairs: Vec::new(),
         };
         met.pair_likest_first();
-        if let Some(bucket) = self.buckets.get_mut(bucket) {
-            bucket.has_paired_line = !met.pairs.is_empty();
-            bucket.has_paired_record = !met.pairs.is_empty();
-        }
         let lone = |position| Lone {
             position,
-            bucket,
+            group: self.groups.len(),
             is_claimed: false,
         };
-        self.done.pairs.extend(met.pairs);
         self.lone_lines.extend(met.lines.into_iter().map(lone));
         self.lone_records.extend(met.records.into_iter().map(lone));
+        self.groups.push(Group {
+            has_paired_line: !met.pairs.is_empty(),
+            has_paired_record: !met.pairs.is_empty(),
+        });
+        self.done.pairs.extend(met.pairs);
     }
 
     /// Sets aside what several statements tell of one fact, and gives back the rest.
@@ -332,6 +327,7 @@ impl<'a> Matcher<'a> {
                 && let Some(payment) = self.theirs.get(line)
                 && reversals.waiting.contains_key(payment.record_no)
                 && payment.facts.kind == EntryKind::Payment
+                && payment.facts.status.moved_money()
                 && self.ours.get(record).is_some_and(holds_no_money)
             {
                 payments.insert(line, place);
@@ -391,38 +387,37 @@ impl<'a> Matcher<'a> {
     }
 
     fn forget_lone_lines(&mut self, met: &HashSet<usize>) {
-        let buckets = &mut self.buckets;
+        let groups = &mut self.groups;
         self.lone_lines.retain(|lone| {
             let is_met = met.contains(&lone.position);
-            if is_met && let Some(bucket) = buckets.get_mut(lone.bucket) {
-                bucket.has_paired_line = true;
+            if is_met && let Some(group) = groups.get_mut(lone.group) {
+                group.has_paired_line = true;
             }
             !is_met
         });
     }
 
     fn forget_lone_records(&mut self, is_met: impl Fn(usize) -> bool) {
-        let buckets = &mut self.buckets;
+        let groups = &mut self.groups;
         self.lone_records.retain(|lone| {
             let is_met = is_met(lone.position);
-            if is_met && let Some(bucket) = buckets.get_mut(lone.bucket) {
-                bucket.has_paired_record = true;
+            if is_met && let Some(group) = groups.get_mut(lone.group) {
+                group.has_paired_record = true;
             }
             !is_met
         });
     }
 
     fn finish(mut self) -> Pairing {
-        self.done.lines = leftovers(&self.lone_lines, |bucket| {
-            self.buckets
-                .get(bucket)
-                .is_some_and(|bucket| bucket.has_paired_line)
+        let group = |group: usize| self.groups.get(group);
+        let lines = leftovers(&self.lone_lines, |lone| {
+            group(lone.group).is_some_and(|group| group.has_paired_line)
         });
-        self.done.records = leftovers(&self.lone_records, |bucket| {
-            self.buckets
-                .get(bucket)
-                .is_some_and(|bucket| bucket.has_paired_record)
+        let records = leftovers(&self.lone_records, |lone| {
+            lone.is_claimed || group(lone.group).is_some_and(|group| group.has_paired_record)
         });
+        self.done.lines = lines;
+        self.done.records = records;
         self.done
     }
 }
@@ -435,28 +430,49 @@ struct Claim {
     has_paired_line: bool,
 }
 
-/// The bucket of an entry, made when it is the first.
-fn bucket<'buckets, 'entry>(
-    buckets: &'buckets mut Vec<Bucket>,
-    bucket_of: &mut HashMap<(RecordKind, &'entry str), usize>,
-    entry: Entry<'entry>,
-) -> Option<&'buckets mut Bucket> {
-    let key = (entry.facts.kind.record_kind(), entry.record_no);
-    let position = *bucket_of.entry(key).or_insert_with(|| {
-        buckets.push(Bucket::default());
-        buckets.len().saturating_sub(1)
-    });
-    buckets.get_mut(position)
+/// Lines and records under one number of ours.
+#[derive(Debug, Default)]
+struct SameNumber {
+    lines: Vec<usize>,
+    records: Vec<usize>,
 }
 
-/// Marks those that have their counterpart or a fellow before them; a bucket's entries stand together.
-fn leftovers(alone: &[Lone], has_pair: impl Fn(usize) -> bool) -> Vec<Leftover> {
+/// The position of an entry, under the hash of its key.
+#[derive(Clone, Copy, Debug)]
+struct Hashed {
+    hash: u64,
+    position: usize,
+}
+
+fn hashed<'a>(entries: impl Iterator<Item = (usize, Entry<'a>)>) -> Vec<Hashed> {
+    let mut hashed: Vec<Hashed> = entries
+        .map(|(position, entry)| {
+            let mut hasher = DefaultHasher::new();
+            our_key(entry).hash(&mut hasher);
+            let hash = hasher.finish();
+            Hashed { hash, position }
+        })
+        .collect();
+    hashed.sort_unstable_by_key(|hashed| (hashed.hash, hashed.position));
+    hashed
+}
+
+fn same_hash(one: &Hashed, other: &Hashed) -> bool {
+    one.hash == other.hash
+}
+
+fn hash_of(chunk: &[Hashed]) -> Option<u64> {
+    chunk.first().map(|hashed| hashed.hash)
+}
+
+/// Marks those that have their counterpart or a fellow before them; a group's entries stand together.
+fn leftovers(alone: &[Lone], has_counterpart: impl Fn(&Lone) -> bool) -> Vec<Leftover> {
     let mut found = Vec::with_capacity(alone.len());
-    for bucket in alone.chunk_by(|one, other| one.bucket == other.bucket) {
-        for (lone, fellows_before) in bucket.iter().zip(0_usize..) {
+    for group in alone.chunk_by(|one, other| one.group == other.group) {
+        for (lone, fellows_before) in group.iter().zip(0_usize..) {
             found.push(Leftover {
                 position: lone.position,
-                is_extra: fellows_before > 0 || lone.is_claimed || has_pair(lone.bucket),
+                is_extra: fellows_before > 0 || has_counterpart(lone),
             });
         }
     }
@@ -580,6 +596,10 @@ fn identity(entry: Entry<'_>) -> impl Ord + use<'_> {
     )
 }
 
+fn our_key(entry: Entry<'_>) -> (RecordKind, &str) {
+    (entry.facts.kind.record_kind(), entry.record_no)
+}
+
 fn channel_key(entry: Entry<'_>) -> (RecordKind, &str) {
     (entry.facts.kind.record_kind(), entry.channel_no)
 }
@@ -606,7 +626,7 @@ fn holds_no_money(record: Entry<'_>) -> bool {
     !record.facts.status.moved_money()
 }
 
-/// Lines of reversals that found no refund, by the order they take back.
+/// Reversals that succeeded and found no refund, by the order they take back.
 struct Reversals<'a> {
     theirs: &'a Entries,
     waiting: HashMap<&'a str, Vec<usize>>,
@@ -619,6 +639,7 @@ impl<'a> Reversals<'a> {
         for lone in lone_lines {
             if let Some(line) = theirs.get(lone.position)
                 && line.facts.kind == EntryKind::Reversal
+                && line.facts.status.moved_money()
             {
                 waiting
                     .entry(line.original_no)

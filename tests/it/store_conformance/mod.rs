@@ -16,3 +16,4 @@ mod schema;
 mod statements;
 mod sweep;
 mod ticks;
+mod transactions;

@@ -1,6 +1,7 @@
 //! What the tests share.
 #![cfg(test)]
 
+pub(crate) mod command_line;
 pub(crate) mod house;
 pub(crate) mod raw_http;
 pub(crate) mod sandbox;
