@@ -180,12 +180,16 @@ fn identify(api: &Api, request: &Request) -> Result<Caller, Problem> {
         refuse_foreign_host(request)?;
         return Ok(Caller::local());
     }
+    let token = token_of(request).ok_or_else(|| {
+        Problem::new(
+            ProblemKind::Unauthenticated,
+            "send a token: `Authorization: Bearer …`",
+        )
+    })?;
     let refuse = |detail: String| {
-        warn!(http.method = %request.method(), "Refused a request without a valid token");
+        warn!(http.method = %request.method(), "Refused a token: {detail}");
         Problem::new(ProblemKind::Unauthenticated, detail)
     };
-    let token = token_of(request)
-        .ok_or_else(|| refuse("send a token: `Authorization: Bearer …`".to_owned()))?;
     match api.people.who(&token, api.engine.clock().now()) {
         Ok(person) => Ok(Caller {
             name: person.name.clone(),

@@ -21,6 +21,7 @@ use crate::store::{StoreError, events, jobs, operations};
 
 /// A job.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Job)]
 pub struct JobView {
     /// Its id.
     #[schema(value_type = String, format = "uuid")]

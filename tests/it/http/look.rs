@@ -267,6 +267,15 @@ async fn refusals_are_listed_page_by_page_and_cut_in_the_list_only() {
 }
 
 #[tokio::test]
+async fn an_unreadable_address_is_a_problem_too() {
+    let site = Site::open().await;
+    for path in ["/v1/jobs/%FF", "/jobs/%FF", "/v1/jobs?kind=%FF"] {
+        let (status, name, _) = site.get(path).await.problem();
+        assert_eq!(status, 400, "{path} {name}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_not_found() {
     let site = Site::open().await;
     let nil = "00000000-0000-0000-0000-000000000000";
