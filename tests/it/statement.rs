@@ -9,6 +9,7 @@ use clearday::cli::exit::Exit;
 use clearday::formats::wechat_pay::{Tolerance, read_statement};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use proptest::prelude::*;
 
 use crate::bills::{
     ALL_HEADER, TRAILER_HEADER, all_bill, folder, inspect, payment, real_bills, real_files, refund,
@@ -354,4 +355,27 @@ fn a_bill_with_a_changed_amount_disagrees() {
         ran.json()["disagreements"],
         serde_json::json!(["settlement_amount"])
     );
+}
+
+proptest! {
+    #[test]
+    fn damaged_bytes_are_read_or_refused_and_never_a_panic(
+        damages in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = all_bill(&[payment("A1", 1200, 7), refund("A2", 300, 2)]).into_bytes();
+        for (place, byte) in damages {
+            *place.get_mut(&mut bytes) = byte;
+        }
+        bytes.truncate(cut.index(bytes.len()) + 1);
+        let strictly = read_statement(&bytes[..], Tolerance::Refuse, |_| ());
+        let mut rows = 0_u64;
+        let tolerantly = read_statement(&bytes[..], Tolerance::AcceptIncomplete, |_| rows += 1);
+        if let Ok(statement) = tolerantly {
+            prop_assert_eq!(statement.lines, rows);
+            prop_assert_eq!(strictly.is_err(), statement.damage.is_some());
+        } else {
+            prop_assert!(strictly.is_err());
+        }
+    }
 }

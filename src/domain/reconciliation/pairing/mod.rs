@@ -14,11 +14,14 @@
 //!
 //! The order of rows decides nothing: wherever a choice is left, it is made by content.
 
-use std::cmp::Ordering;
+mod meeting;
+mod reversals;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::entry::{Entries, Entry, EntryKind};
+use self::meeting::Meeting;
+use super::entry::{Entries, Entry};
 use crate::domain::record::{RecordKind, RecordStatus};
 
 /// Lines and a record that tell of the same fact, by position.
@@ -240,6 +243,10 @@ impl<'a> Matcher<'a> {
     fn meet_by_channel_number(&mut self) {
         let mut claims: HashMap<(RecordKind, &str), Claim> = HashMap::new();
         for lone in &self.lone_records {
+            // Whose own number found its line is a duplicate already.
+            if self.has_paired_record(lone) {
+                continue;
+            }
             if let Some(entry) = self.ours.get(lone.position).filter(has_channel_no) {
                 let claim = claims.entry(channel_key(entry)).or_default();
                 claim.records.push(lone.position);
@@ -249,7 +256,11 @@ impl<'a> Matcher<'a> {
             return;
         }
 
-        let alone: HashSet<usize> = self.lone_lines.iter().map(|lone| lone.position).collect();
+        let alone = self
+            .lone_lines
+            .iter()
+            .filter(|lone| !self.has_paired_line(lone));
+        let alone: HashSet<usize> = alone.map(|lone| lone.position).collect();
         let repeated: HashSet<usize> = self.done.repeated_lines.iter().copied().collect();
         for (position, entry) in self.theirs.iter().enumerate() {
             if let Some(claim) = claims.get_mut(&channel_key(entry)) {
@@ -298,94 +309,6 @@ impl<'a> Matcher<'a> {
         self.forget_lone_records(|position| paired.contains_key(&position));
     }
 
-    fn fold_reversals(&mut self) {
-        let mut reversals = Reversals::among(&self.lone_lines, self.theirs);
-        if reversals.waiting.is_empty() {
-            return;
-        }
-        self.meet_refunds(&mut reversals);
-        self.fold_into_pairs(&mut reversals);
-        self.fold_without_payment(&mut reversals);
-        self.forget_lone_lines(&reversals.folded);
-    }
-
-    /// A refund in our books that names the reversed order and amount, under a number the channel never heard.
-    fn meet_refunds(&mut self, reversals: &mut Reversals<'a>) {
-        let met = self.meet_lone_records(reversals, |refund| {
-            (refund.facts.kind == EntryKind::Refund).then_some(refund.original_no)
-        });
-        for (line, record) in met {
-            self.done.pairs.push(Pair::Direct { line, record });
-        }
-    }
-
-    /// Payment and reversal are both here, and our record of the payment holds no money.
-    fn fold_into_pairs(&mut self, reversals: &mut Reversals<'a>) {
-        let mut payments = HashMap::new();
-        for (place, pair) in self.done.pairs.iter().enumerate() {
-            if let Pair::Direct { line, record } = *pair
-                && let Some(payment) = self.theirs.get(line)
-                && reversals.waiting.contains_key(payment.record_no)
-                && payment.facts.kind == EntryKind::Payment
-                && payment.facts.status.moved_money()
-                && self.ours.get(record).is_some_and(holds_no_money)
-            {
-                payments.insert(line, place);
-            }
-        }
-        let mut lines: Vec<usize> = payments.keys().copied().collect();
-        sort_by_content(self.theirs, &mut lines);
-        for line in lines {
-            if let Some(payment) = self.theirs.get(line)
-                && let Some(place) = payments.get(&line)
-                && let Some(pair) = self.done.pairs.get_mut(*place)
-                && let Pair::Direct { record, .. } = *pair
-                && let Some(reversal) = reversals.take(payment.record_no, payment)
-            {
-                *pair = Pair::Reversed {
-                    line,
-                    reversal,
-                    record,
-                };
-            }
-        }
-    }
-
-    /// The payment is on another statement; our record of it holds no money.
-    fn fold_without_payment(&mut self, reversals: &mut Reversals<'a>) {
-        let met = self.meet_lone_records(reversals, |payment| {
-            let is_reversed = payment.facts.kind == EntryKind::Payment && holds_no_money(payment);
-            is_reversed.then_some(payment.record_no)
-        });
-        for (reversal, record) in met {
-            self.done
-                .pairs
-                .push(Pair::ReversedElsewhere { reversal, record });
-        }
-    }
-
-    /// Gives each lone record the reversal of the order it names, if there is one as large.
-    fn meet_lone_records(
-        &mut self,
-        reversals: &mut Reversals<'a>,
-        order_of: impl Fn(Entry<'a>) -> Option<&'a str>,
-    ) -> Vec<(usize, usize)> {
-        let mut records: Vec<usize> = self.lone_records.iter().map(|lone| lone.position).collect();
-        sort_by_content(self.ours, &mut records);
-        let mut met = Vec::new();
-        for record in records {
-            if let Some(entry) = self.ours.get(record)
-                && let Some(order_no) = order_of(entry)
-                && let Some(reversal) = reversals.take(order_no, entry)
-            {
-                met.push((reversal, record));
-            }
-        }
-        let met_records: HashSet<usize> = met.iter().map(|(_, record)| *record).collect();
-        self.forget_lone_records(|position| met_records.contains(&position));
-        met
-    }
-
     fn forget_lone_lines(&mut self, met: &HashSet<usize>) {
         let groups = &mut self.groups;
         self.lone_lines.retain(|lone| {
@@ -409,16 +332,23 @@ impl<'a> Matcher<'a> {
     }
 
     fn finish(mut self) -> Pairing {
-        let group = |group: usize| self.groups.get(group);
-        let lines = leftovers(&self.lone_lines, |lone| {
-            group(lone.group).is_some_and(|group| group.has_paired_line)
+        self.done.lines = leftovers(&self.lone_lines, |lone| self.has_paired_line(lone));
+        self.done.records = leftovers(&self.lone_records, |lone| {
+            lone.is_claimed || self.has_paired_record(lone)
         });
-        let records = leftovers(&self.lone_records, |lone| {
-            lone.is_claimed || group(lone.group).is_some_and(|group| group.has_paired_record)
-        });
-        self.done.lines = lines;
-        self.done.records = records;
         self.done
+    }
+
+    fn has_paired_line(&self, lone: &Lone) -> bool {
+        self.groups
+            .get(lone.group)
+            .is_some_and(|group| group.has_paired_line)
+    }
+
+    fn has_paired_record(&self, lone: &Lone) -> bool {
+        self.groups
+            .get(lone.group)
+            .is_some_and(|group| group.has_paired_record)
     }
 }
 
@@ -479,110 +409,6 @@ fn leftovers(alone: &[Lone], has_counterpart: impl Fn(&Lone) -> bool) -> Vec<Lef
     found
 }
 
-/// A few lines and records that meet under one number.
-struct Meeting<'a> {
-    theirs: &'a Entries,
-    ours: &'a Entries,
-    lines: Vec<usize>,
-    records: Vec<usize>,
-    pairs: Vec<Pair>,
-}
-
-impl<'a> Meeting<'a> {
-    /// Pairs equals first, then those with the same channel number, then those with the same amount, then the rest.
-    fn pair_likest_first(&mut self) {
-        sort_by_content(self.theirs, &mut self.lines);
-        sort_by_content(self.ours, &mut self.records);
-        if self.lines.is_empty() || self.records.is_empty() {
-            return;
-        }
-        let amount = |entry: &Entry<'_>| {
-            let facts = entry.facts;
-            (
-                facts.status,
-                facts.amount.currency(),
-                facts.amount.minor_units(),
-            )
-        };
-        self.pair_by(|entry| Some((entry.channel_no, amount(&entry), entry.facts.fee)));
-        self.pair_by(|entry| has_channel_no(&entry).then_some(entry.channel_no));
-        self.pair_by(|entry| Some(amount(&entry)));
-        self.pair_by(|_| Some(()));
-    }
-
-    /// Pairs those whose keys are equal, in the order they stand; who has no key waits.
-    fn pair_by<K: Ord>(&mut self, key: impl Fn(Entry<'a>) -> Option<K>) {
-        let lines = sorted_by_key(self.theirs, &self.lines, &key);
-        let records = sorted_by_key(self.ours, &self.records, &key);
-        let mut met_lines = HashSet::new();
-        let mut met_records = HashSet::new();
-        let mut lines = lines.iter().peekable();
-        let mut records = records.iter().peekable();
-        while let (Some((line_key, line)), Some((record_key, record))) =
-            (lines.peek(), records.peek())
-        {
-            match line_key.cmp(record_key) {
-                Ordering::Less => {
-                    lines.next();
-                }
-                Ordering::Greater => {
-                    records.next();
-                }
-                Ordering::Equal => {
-                    let (line, record) = (*line, *record);
-                    self.pairs.push(Pair::Direct { line, record });
-                    met_lines.insert(line);
-                    met_records.insert(record);
-                    lines.next();
-                    records.next();
-                }
-            }
-        }
-        self.lines.retain(|position| !met_lines.contains(position));
-        self.records
-            .retain(|position| !met_records.contains(position));
-    }
-}
-
-fn sorted_by_key<'a, K: Ord>(
-    entries: &'a Entries,
-    positions: &[usize],
-    key: impl Fn(Entry<'a>) -> Option<K>,
-) -> Vec<(K, usize)> {
-    let keyed = |position: &usize| Some((key(entries.get(*position)?)?, *position));
-    let mut keyed: Vec<(K, usize)> = positions.iter().filter_map(keyed).collect();
-    keyed.sort_by(|(one, _), (other, _)| one.cmp(other));
-    keyed
-}
-
-/// An order that depends on nothing but what the entries say: those that moved money first.
-fn sort_by_content(entries: &Entries, positions: &mut [usize]) {
-    if positions.len() < 2 {
-        return;
-    }
-    positions.sort_by_cached_key(|position| {
-        entries.get(*position).map(|entry| {
-            let likelihood = match entry.facts.status {
-                RecordStatus::Succeeded => 0,
-                RecordStatus::Pending => 1,
-                RecordStatus::Closed => 2,
-                RecordStatus::Failed => 3,
-            };
-            let told_at = (
-                entry.facts.occurred_at,
-                entry.facts.occurred_at.offset().local_minus_utc(),
-            );
-            (
-                likelihood,
-                entry.facts.kind,
-                told_at,
-                entry.record_no,
-                identity(entry),
-            )
-        })
-    });
-}
-
 /// What makes a line the same fact as another: its kind, all its numbers, its amount and its fee.
 fn identity(entry: Entry<'_>) -> impl Ord + use<'_> {
     let facts = entry.facts;
@@ -620,55 +446,4 @@ fn settled(entries: &Entries, positions: &[usize]) -> usize {
             .is_some_and(|entry| entry.facts.status != RecordStatus::Pending)
     };
     positions.iter().filter(is_settled).count()
-}
-
-fn holds_no_money(record: Entry<'_>) -> bool {
-    !record.facts.status.moved_money()
-}
-
-/// Reversals that succeeded and found no refund, by the order they take back.
-struct Reversals<'a> {
-    theirs: &'a Entries,
-    waiting: HashMap<&'a str, Vec<usize>>,
-    folded: HashSet<usize>,
-}
-
-impl<'a> Reversals<'a> {
-    fn among(lone_lines: &[Lone], theirs: &'a Entries) -> Self {
-        let mut waiting: HashMap<&str, Vec<usize>> = HashMap::new();
-        for lone in lone_lines {
-            if let Some(line) = theirs.get(lone.position)
-                && line.facts.kind == EntryKind::Reversal
-                && line.facts.status.moved_money()
-            {
-                waiting
-                    .entry(line.original_no)
-                    .or_default()
-                    .push(lone.position);
-            }
-        }
-        for positions in waiting.values_mut() {
-            sort_by_content(theirs, positions);
-        }
-        Self {
-            theirs,
-            waiting,
-            folded: HashSet::new(),
-        }
-    }
-
-    /// Takes a reversal of the order that is as large as `entry`.
-    fn take(&mut self, order_no: &str, entry: Entry<'_>) -> Option<usize> {
-        let theirs = self.theirs;
-        let waiting = self.waiting.get_mut(order_no)?;
-        let is_as_large = |position: &usize| {
-            theirs
-                .get(*position)
-                .is_some_and(|reversal| reversal.facts.amount == entry.facts.amount)
-        };
-        let found = waiting.iter().position(is_as_large)?;
-        let reversal = waiting.remove(found);
-        self.folded.insert(reversal);
-        Some(reversal)
-    }
 }
