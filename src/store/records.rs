@@ -6,7 +6,7 @@ use sqlx::{FromRow, QueryBuilder};
 
 use super::jobs::parse;
 use super::{StoreError, Timestamp, Tx, on_both};
-use crate::domain::record::{Coupon, Record};
+use crate::domain::record::{Coupon, Record, RecordKind};
 
 /// Records per statement: with fourteen values each this stays below SQLite's 32,766.
 pub const CHUNK_RECORDS_MAX: usize = 1_000;
@@ -87,19 +87,45 @@ async fn write(
 
 /// The known ones of up to [`CHUNK_RECORDS_MAX`] records, by kind and number.
 pub async fn find(tx: &mut Tx, records: &[&Record]) -> Result<Vec<Record>, StoreError> {
+    let mut found = Vec::with_capacity(records.len());
+    for kind in RecordKind::ALL {
+        let of_kind = records.iter().filter(|record| record.kind == *kind);
+        let numbers: Vec<&str> = of_kind.map(|record| record.record_no.as_str()).collect();
+        if !numbers.is_empty() {
+            find_numbers(tx, *kind, &numbers, &mut found).await?;
+        }
+    }
+    Ok(found)
+}
+
+/// The bounds keep Postgres near the numbers while it knows nothing yet of how many rows there are, which is so right
+/// after the first import; and planned once for all lists, it would compare every row with every number.
+async fn find_numbers(
+    tx: &mut Tx,
+    kind: RecordKind,
+    numbers: &[&str],
+    found: &mut Vec<Record>,
+) -> Result<(), StoreError> {
     let rows: Vec<RecordRow> = on_both!(tx, Db, connection => {
         let mut query = QueryBuilder::<Db>::new(
             "SELECT kind, record_no, channel, channel_trade_no, merchant_id, amount_minor, currency, fee_minor, \
-             status, occurred_at, original_record_no, coupon_minor, coupon_funder \
-             FROM records WHERE (kind, record_no) IN (",
+             status, occurred_at, original_record_no, coupon_minor, coupon_funder FROM records WHERE kind = ",
         );
-        query.push_values(records, |mut row, record| {
-            row.push_bind(record.kind.as_str()).push_bind(record.record_no.as_str());
-        });
+        query.push_bind(kind.as_str());
+        query.push(" AND record_no >= ").push_bind(numbers.iter().min().copied());
+        query.push(" AND record_no <= ").push_bind(numbers.iter().max().copied());
+        query.push(" AND record_no IN (");
+        let mut list = query.separated(", ");
+        for number in numbers {
+            list.push_bind(*number);
+        }
         query.push(")");
-        query.build_query_as().fetch_all(connection).await?
+        query.build_query_as().persistent(false).fetch_all(connection).await?
     });
-    rows.into_iter().map(TryInto::try_into).collect()
+    for row in rows {
+        found.push(row.try_into()?);
+    }
+    Ok(())
 }
 
 #[derive(FromRow)]
