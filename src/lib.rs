@@ -6,9 +6,13 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connectors;
+pub mod daemon;
 pub mod domain;
 pub mod engine;
 pub mod formats;
+pub mod http;
+pub mod queue;
 pub mod store;
 pub mod telemetry;
 pub mod workers;

@@ -167,11 +167,13 @@ make_template() {
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 max_connections = 300
-fsync = off
-full_page_writes = off
 timezone = 'UTC'
 log_timezone = 'UTC'
 CONF
+    # Benchmarks ask for what production pays.
+    if [[ ${CLEARDAY_SERVERS_DURABLE:-} != 1 ]]; then
+        printf 'fsync = off\nfull_page_writes = off\n' >>"$template/postgresql.conf"
+    fi
     export CLEARDAY_TEST_POSTGRES_TEMPLATE=$template
 }
 

@@ -44,6 +44,7 @@ pub(super) async fn run(
         idempotency_key: Some(args.key),
         payload: read_bounded(&args.payload, PAYLOAD_BYTES_MAX, outside)?,
         source: Source::CommandLine,
+        fault: None,
     };
     let answers = engine.accept(vec![submission]).await?;
     let (id, state) = match answers.into_iter().next() {

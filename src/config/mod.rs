@@ -181,6 +181,27 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// Every role, the least first.
+    pub const ALL: [Self; 4] = [Self::Viewer, Self::Operator, Self::Approver, Self::Admin];
+
+    /// The name in the settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Approver => "approver",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// `[[channels]]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -206,6 +227,18 @@ pub struct Channel {
         deserialize_with = "values::seconds"
     )]
     pub request_timeout: Duration,
+    /// After this long without effect, a request that left has none any more; the channel's own
+    /// promise. "Not found" is believed only then.
+    #[serde(
+        rename = "processing_window_seconds",
+        default = "processing_window",
+        deserialize_with = "values::seconds"
+    )]
+    pub processing_window: Duration,
+}
+
+const fn processing_window() -> Duration {
+    Duration::from_mins(5)
 }
 
 const fn connect_timeout() -> Duration {

@@ -13,5 +13,7 @@ pub mod order_expiry;
 
 pub mod reconciliation;
 pub mod record;
+pub mod redact;
 pub mod retry;
+pub mod schedule;
 pub mod words;

@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn what_is_proved_stays_proved() {
-        let table: String = OperationState::ALL
+        let table: Vec<String> = OperationState::ALL
             .iter()
             .map(|state| {
                 let answers: Vec<String> = OperationEvent::ALL
@@ -183,17 +183,16 @@ mod tests {
                         None => format!("{event:?} -> refused"),
                     })
                     .collect();
-                format!("{state}: {}\n", answers.join(", "))
+                format!("{state}: {}", answers.join(", "))
             })
             .collect();
         assert_eq!(
-            table,
+            table.join("\n"),
             "\
 intended: Succeed -> succeeded, Decline -> declined, Lose -> unknown
 succeeded: Succeed -> refused, Decline -> refused, Lose -> refused
 declined: Succeed -> refused, Decline -> refused, Lose -> refused
-unknown: Succeed -> succeeded, Decline -> declined, Lose -> unknown
-"
+unknown: Succeed -> succeeded, Decline -> declined, Lose -> unknown"
         );
     }
 }

@@ -170,9 +170,21 @@ fn after_not_paid(
     now: DateTime<Utc>,
 ) -> CloseDecision {
     match operation.state {
-        OperationState::Succeeded | OperationState::Declined => CloseDecision::Close {
-            generation: operation.generation.saturating_add(1),
-        },
+        // The channel contradicts itself; a new key, but never in a tight loop.
+        OperationState::Succeeded | OperationState::Declined => {
+            let again = later(operation.updated_at, QUERY_AGAIN);
+            if now < again {
+                let reason = format!(
+                    "the channel answered {} and yet says it may be paid; it is asked again",
+                    operation.idempotency_key
+                );
+                CloseDecision::Wait(again, reason)
+            } else {
+                CloseDecision::Close {
+                    generation: operation.generation.saturating_add(1),
+                }
+            }
+        }
         OperationState::Intended | OperationState::Unknown if promises.is_idempotent => {
             CloseDecision::Replay(operation.clone())
         }
@@ -218,4 +230,220 @@ fn later(instant: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
     instant
         .checked_add_signed(by)
         .unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::operation::OperationKind;
+    use clearday_jobs::{Currency, JobId, OperationId};
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    fn noon() -> DateTime<Utc> {
+        "2026-03-02T12:00:00Z".parse().unwrap()
+    }
+
+    fn order(number: &str, state: OrderState, expires_at: DateTime<Utc>) -> Order {
+        Order {
+            order_no: number.parse().unwrap(),
+            group_no: "G-1".parse().unwrap(),
+            merchant_id: "M-1".parse().unwrap(),
+            total: Money::from_minor(100, Currency::parse("CNY").unwrap()),
+            state,
+            version: 1,
+            expires_at,
+            updated_at: noon(),
+        }
+    }
+
+    fn reference(state: ReferenceState) -> (PaymentReference, Option<Operation>) {
+        let reference = PaymentReference {
+            channel: "sandbox".parse().unwrap(),
+            reference: "R-1".parse().unwrap(),
+            state,
+        };
+        (reference, None)
+    }
+
+    fn operation(state: OperationState) -> Operation {
+        Operation {
+            id: OperationId(Uuid::nil()),
+            job_id: JobId(Uuid::nil()),
+            kind: OperationKind::Close,
+            channel: "sandbox".parse().unwrap(),
+            reference: "R-1".parse().unwrap(),
+            generation: 1,
+            idempotency_key: "close:sandbox:R-1:1".to_owned(),
+            state,
+            intended_at: noon(),
+            updated_at: noon(),
+        }
+    }
+
+    fn group(
+        states: &[OrderState],
+        references: Vec<(PaymentReference, Option<Operation>)>,
+    ) -> GroupSnapshot {
+        let orders = states
+            .iter()
+            .enumerate()
+            .map(|(number, state)| order(&format!("O-{number}"), *state, noon()))
+            .collect();
+        GroupSnapshot { orders, references }
+    }
+
+    fn name(decision: &ExpiryDecision) -> &'static str {
+        match decision {
+            ExpiryDecision::Settled(_) => "settled",
+            ExpiryDecision::Snooze(..) => "snooze",
+            ExpiryDecision::BeginExpiring => "begin expiring",
+            ExpiryDecision::Query(..) => "query",
+            ExpiryDecision::TakePayment => "take payment",
+            ExpiryDecision::Expire => "expire",
+        }
+    }
+
+    #[test]
+    fn the_next_step_of_a_due_order_follows_from_its_state_and_its_reference() {
+        use OrderState::{Cancelled, Expired, Expiring, InReview, Open, Paid};
+        let mut table: Vec<String> = Vec::new();
+        for state in [Open, InReview, Expiring, Expired, Paid, Cancelled] {
+            let steps: Vec<&str> = [
+                vec![],
+                vec![reference(ReferenceState::Open)],
+                vec![reference(ReferenceState::Closed)],
+                vec![reference(ReferenceState::Paid)],
+            ]
+            .into_iter()
+            .map(|references| name(&decide_expiry(&group(&[state], references), noon())))
+            .collect();
+            table.push(format!("{state}: {}", steps.join(", ")));
+        }
+        // No reference, one open, one closed, one paid.
+        assert_eq!(
+            table.join("\n"),
+            "\
+open: begin expiring, begin expiring, begin expiring, take payment
+in_review: snooze, snooze, snooze, take payment
+expiring: expire, query, expire, take payment
+expired: settled, settled, settled, settled
+paid: settled, settled, settled, settled
+cancelled: settled, settled, settled, settled"
+        );
+    }
+
+    #[test]
+    fn the_deadline_itself_is_too_late_to_pay() {
+        let group = group(&[OrderState::Open], vec![]);
+        let before = noon() - TimeDelta::microseconds(1);
+        assert!(matches!(
+            decide_expiry(&group, before),
+            ExpiryDecision::Snooze(until, _) if until == noon()
+        ));
+        assert_eq!(decide_expiry(&group, noon()), ExpiryDecision::BeginExpiring);
+    }
+
+    #[test]
+    fn a_combination_moves_at_its_earliest_deadline_and_one_review_holds_all() {
+        let mut both = group(&[OrderState::Open, OrderState::Open], vec![]);
+        both.orders[1].expires_at = noon() + TimeDelta::days(1);
+        assert_eq!(decide_expiry(&both, noon()), ExpiryDecision::BeginExpiring);
+        both.orders[1].state = OrderState::InReview;
+        assert_eq!(name(&decide_expiry(&both, noon())), "snooze");
+    }
+
+    fn close_name(decision: &CloseDecision) -> String {
+        match decision {
+            CloseDecision::RecordClosed => "record closed".to_owned(),
+            CloseDecision::RecordPaid => "record paid".to_owned(),
+            CloseDecision::Close { generation } => format!("close {generation}"),
+            CloseDecision::Replay(_) => "replay".to_owned(),
+            CloseDecision::GiveUp(_) => "give up".to_owned(),
+            CloseDecision::Wait(..) => "wait".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_unknown_close_is_never_sent_again_blindly() {
+        use OperationState::{Declined, Intended, Succeeded, Unknown};
+        let window = TimeDelta::minutes(5);
+        let mut table: Vec<String> = Vec::new();
+        for is_idempotent in [true, false] {
+            for last in [
+                None,
+                Some(Intended),
+                Some(Unknown),
+                Some(Declined),
+                Some(Succeeded),
+            ] {
+                let operation = last.map(operation);
+                let promises = ClosePromises {
+                    is_idempotent,
+                    processing_window: window,
+                };
+                let at = |now| {
+                    let view = ChannelView::NotPaid;
+                    close_name(&decide_close(
+                        view,
+                        operation.as_ref(),
+                        promises,
+                        noon(),
+                        now,
+                    ))
+                };
+                table.push(format!(
+                    "{}, {}: {}, then {}",
+                    if is_idempotent {
+                        "idempotent"
+                    } else {
+                        "not idempotent"
+                    },
+                    last.map_or("none", OperationState::as_str),
+                    at(noon()),
+                    at(noon() + window),
+                ));
+            }
+        }
+        // The channel says "may be paid": at once, and after its processing window.
+        assert_eq!(
+            table.join("\n"),
+            "\
+idempotent, none: close 1, then close 1
+idempotent, intended: replay, then replay
+idempotent, unknown: replay, then replay
+idempotent, declined: wait, then close 2
+idempotent, succeeded: wait, then close 2
+not idempotent, none: close 1, then close 1
+not idempotent, intended: wait, then give up
+not idempotent, unknown: wait, then give up
+not idempotent, declined: wait, then close 2
+not idempotent, succeeded: wait, then close 2"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn not_found_proves_nothing_before_the_processing_window_has_passed(
+            window_s in 0_i64..100_000, waited_s in 0_i64..200_000, is_idempotent: bool,
+        ) {
+            let promises = ClosePromises {
+                is_idempotent,
+                processing_window: TimeDelta::seconds(window_s),
+            };
+            let now = later(noon(), TimeDelta::seconds(waited_s));
+            let decision = decide_close(ChannelView::NotFound, None, promises, noon(), now);
+            prop_assert_eq!(decision == CloseDecision::RecordClosed, waited_s >= window_s);
+        }
+
+        #[test]
+        fn nothing_expires_while_a_reference_may_still_be_paid(
+            states in proptest::collection::vec(0_usize..6, 1..4), minutes in -60_i64..60,
+        ) {
+            let states: Vec<OrderState> = states.into_iter().map(|n| OrderState::ALL[n]).collect();
+            let group = group(&states, vec![reference(ReferenceState::Open)]);
+            let decision = decide_expiry(&group, later(noon(), TimeDelta::minutes(minutes)));
+            prop_assert_ne!(decision, ExpiryDecision::Expire);
+        }
+    }
 }

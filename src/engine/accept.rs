@@ -66,11 +66,16 @@ pub struct Submission {
     pub payload: Vec<u8>,
     /// Who submits.
     pub source: Source,
+    /// What is wrong with its envelope, found by whoever carried it in.
+    pub fault: Option<String>,
 }
 
 /// Why a submission was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
+    /// The envelope is not as agreed.
+    #[error("{0}")]
+    Envelope(String),
     /// No such kind of job.
     #[error(transparent)]
     Kind(#[from] clearday_jobs::UnknownKind),
@@ -143,12 +148,15 @@ impl Engine {
                 }
             }
         }
-        let due = self.write_down(tx, believed, &mut answers, now).await?;
+        let due = self.write_down(tx, believed, &mut answers).await?;
         self.keep_refused(tx, &batch, &answers, now).await?;
         Ok((answers.into_values().collect(), due))
     }
 
     fn believe(&self, submission: &Submission, now: DateTime<Utc>) -> Result<NewJob, Refusal> {
+        if let Some(fault) = &submission.fault {
+            return Err(Refusal::Envelope(fault.clone()));
+        }
         let kind: JobKind = submission.kind.parse()?;
         let key = submission
             .idempotency_key
@@ -186,7 +194,6 @@ impl Engine {
         tx: &mut Tx,
         mut believed: Vec<Believed>,
         answers: &mut BTreeMap<usize, Acceptance>,
-        now: DateTime<Utc>,
     ) -> Result<BTreeSet<JobKind>, StoreError> {
         // One order for everybody, so that two batches with the same keys cannot deadlock.
         believed.sort_by(|a, b| {
@@ -215,7 +222,7 @@ impl Engine {
         let mut due = BTreeSet::new();
         for Believed { position, job } in believed {
             let answer = if inserted.contains(&job.id) {
-                if job.run_at <= now {
+                if self.is_imminent(job.run_at) {
                     due.insert(job.kind);
                 }
                 Acceptance::New(job.id)
@@ -270,7 +277,8 @@ impl Engine {
             reason: printable(&refusal.to_string()),
             job_id: match refusal {
                 Refusal::KeyTaken(id) => Some(*id),
-                Refusal::Kind(_)
+                Refusal::Envelope(_)
+                | Refusal::Kind(_)
                 | Refusal::NoKey
                 | Refusal::Key
                 | Refusal::Encoding(_)

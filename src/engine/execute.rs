@@ -2,11 +2,15 @@
 //! take too long, or lose its lease.
 
 use std::any::Any;
+use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use tracing::{error, info, warn};
 
 use super::{Engine, Finished, Run};
@@ -41,8 +45,33 @@ pub enum WorkError {
     #[error("the handler panicked: {0}")]
     Panicked(String),
     /// The handler took longer than a run may.
-    #[error("the run took longer than {0} s and was given up")]
-    TimedOut(u64),
+    #[error("the run took longer than {0:?} and was given up")]
+    TimedOut(Duration),
+}
+
+/// What carries out a run: the workers, or what a test puts in their place.
+#[derive(Clone)]
+pub struct Handler(Arc<dyn Fn(Run) -> Carried + Send + Sync>);
+
+/// A run on its way to its end.
+type Carried = BoxFuture<'static, Result<Finished, WorkError>>;
+
+impl Handler {
+    /// A handler from a function.
+    pub fn new(carry_out: impl Fn(Run) -> Carried + Send + Sync + 'static) -> Self {
+        Self(Arc::new(carry_out))
+    }
+
+    /// Carries one run out.
+    pub fn carry_out(&self, run: Run) -> Carried {
+        (self.0)(run)
+    }
+}
+
+impl fmt::Debug for Handler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handler")
+    }
 }
 
 impl WorkError {
@@ -79,7 +108,7 @@ impl Engine {
                 self.counters().panicked.fetch_add(1, Ordering::Relaxed);
                 Err(WorkError::Panicked(panic_words(panic.as_ref())))
             }
-            Err(_) => Err(WorkError::TimedOut(timeout.as_secs())),
+            Err(_) => Err(WorkError::TimedOut(timeout)),
         };
         if let Err(failure) = outcome {
             self.record_failure(&job, &failure).await;
@@ -129,9 +158,11 @@ impl Engine {
             AfterFailure::RetryAt(at) => (JobEvent::Retry, at),
             AfterFailure::Bury => (JobEvent::Bury, now),
         };
-        self.release(&mut tx, &job, event, run_at, words, Some(words.to_owned()))
+        let due = self
+            .release(&mut tx, &job, event, run_at, words, Some(words.to_owned()))
             .await?;
         tx.commit().await?;
+        self.ring(due);
         Ok(Some(after))
     }
 }

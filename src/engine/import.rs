@@ -130,7 +130,11 @@ impl Engine {
         if expect_all(inserted, told.len()).is_ok() {
             return Ok(());
         }
-        let known = records::find(tx, &told).await?;
+        let numbers: Vec<_> = told
+            .iter()
+            .map(|it| (it.kind, it.record_no.as_str()))
+            .collect();
+        let known = records::find(tx, &numbers).await?;
         let known: HashMap<_, &Record> = known.iter().map(|it| (key(it), it)).collect();
         let mut changed = Vec::new();
         let mut same = 0_u64;
@@ -177,6 +181,7 @@ fn expiry_of(deadline: &Deadline) -> Submission {
         // An empty payload would be refused, and nothing in this one can fail to be written.
         payload: serde_json::to_vec(&payload).unwrap_or_default(),
         source: Source::Import,
+        fault: None,
     }
 }
 

@@ -57,9 +57,16 @@ impl Engine {
         leased.sort_by_key(|job| (job.priority, job.run_at, job.id));
         let history: Vec<NewEvent> = leased.iter().map(leased_event).collect();
         events::append(&mut tx, &history).await?;
-        // Known before the commit: a lease that committed is renewed even if the answer is lost.
+        // Known before the commit, so that a shutdown that ends this call half-way hands them back.
         self.0.held.add(&leased);
-        tx.commit().await?;
+        if let Err(error) = tx.commit().await {
+            // Nobody here will run them. If they were committed all the same, their leases must
+            // lapse and not be renewed for ever.
+            for job in &leased {
+                self.0.held.forget(job.id, job.lease_epoch);
+            }
+            return Err(error);
+        }
         Ok(leased)
     }
 

@@ -18,11 +18,12 @@ mod tick;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use clearday_jobs::JobKind;
 
+pub(crate) use accept::hex_sha256;
 pub use accept::{Acceptance, Refusal, Source, Submission};
-pub use execute::WorkError;
+pub use execute::{Handler, WorkError};
 pub use explain::Waiting;
 pub use import::ImportError;
 pub use leases::Held;
@@ -38,6 +39,11 @@ pub trait Bell: std::fmt::Debug + Send + Sync {
     /// Wakes a daemon that carries out jobs of this kind.
     fn ring(&self, kind: JobKind);
 }
+
+/// A job that comes due within this rings the bell already when it is written down, so that a
+/// dispatcher learns for when to set its alarm; later ones are found by its regular look at the
+/// database, which comes more often than this.
+const WAKE_HORIZON: TimeDelta = TimeDelta::seconds(10);
 
 /// How patient the engine is. Defaults and reasons are in `config/default.toml`.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +140,16 @@ impl Engine {
     /// How patient the engine is.
     pub fn policy(&self) -> &Policy {
         &self.0.policy
+    }
+
+    /// The bell.
+    pub fn bell(&self) -> &dyn Bell {
+        self.0.bell.as_ref()
+    }
+
+    /// Whether somebody must hear of a job that may run at `run_at`.
+    fn is_imminent(&self, run_at: DateTime<Utc>) -> bool {
+        run_at <= self.0.clock.now() + WAKE_HORIZON
     }
 
     fn ring(&self, kinds: impl IntoIterator<Item = JobKind>) {

@@ -168,8 +168,8 @@ impl Run {
 }
 
 impl Engine {
-    /// Takes a leased job out of its worker's hands by the rule of `event`; returns the kinds that
-    /// are due at once. The job is locked by the caller.
+    /// Takes a leased job out of its worker's hands by the rule of `event`; returns the kind
+    /// whose bell to ring after the commit. The job is locked by the caller.
     pub(super) async fn release(
         &self,
         tx: &mut Tx,
@@ -223,7 +223,7 @@ impl Engine {
             updated_at: now,
         };
         self.change(tx, job, &change, event).await?;
-        Ok((state == JobState::Ready && run_at <= now).then_some(job.kind))
+        Ok((state == JobState::Ready && self.is_imminent(run_at)).then_some(job.kind))
     }
 
     /// Applies one decided change with its row of history.

@@ -50,6 +50,7 @@ impl Engine {
             idempotency_key: Some(format!("{}@{}", plan.name(), latest.to_rfc3339())),
             payload: plan.payload(latest).into_bytes(),
             source: Source::Schedule,
+            fault: None,
         };
         let (answers, rings) = self.accept_in(&mut tx, vec![submission]).await?;
         let job_id = match answers.into_iter().next() {

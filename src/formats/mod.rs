@@ -7,5 +7,6 @@ pub mod breaks;
 pub mod orders;
 pub mod records;
 pub mod rows;
+pub mod statements;
 pub mod text;
 pub mod wechat_pay;

@@ -5,7 +5,7 @@ use clearday_jobs::JobId;
 use sqlx::{FromRow, QueryBuilder};
 
 use super::statement::statements;
-use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both};
+use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both, words};
 use crate::domain::job::JobState;
 
 statements! {
@@ -68,7 +68,7 @@ pub async fn append(tx: &mut Tx, events: &[NewEvent]) -> Result<(), StoreError> 
                     .push_bind(event.state.as_str())
                     .push_bind(i64::from(event.attempt))
                     .push_bind(event.worker.as_deref())
-                    .push_bind(event.reason.as_str());
+                    .push_bind(words(&event.reason));
             });
             query.build().execute(connection).await?;
         });

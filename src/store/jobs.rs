@@ -9,7 +9,7 @@ use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
 
 use super::statement::statements;
-use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both};
+use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both, words};
 use crate::domain::job::{Job, JobState, LeaseHold, Priority};
 
 /// Counting stops here: a dashboard wants to know that there are many, not how many exactly.
@@ -48,6 +48,7 @@ statements! {
              WHERE id = $1 AND version = $2";
     LAPSED = concat!("SELECT ", job_columns!(), " FROM jobs WHERE state IN ('running', 'cancelling') AND lease_until < $1 \
               ORDER BY lease_until, id LIMIT $2"), postgres " FOR UPDATE SKIP LOCKED";
+    LAST_CHANGE = "SELECT MAX(updated_at) FROM jobs";
     COUNT = "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = $1 AND kind = $2 LIMIT $3) AS capped";
     OLDEST_DUE = "SELECT MIN(run_at) FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND run_at <= $3";
 }
@@ -286,7 +287,7 @@ pub async fn finish(
         sqlx::query_as(FINISH.text::<Db>())
             .bind(id.0)
             .bind(epoch)
-            .bind(note)
+            .bind(words(note))
             .bind(Timestamp(now))
             .fetch_optional(connection)
             .await?
@@ -333,8 +334,8 @@ pub async fn apply(tx: &mut Tx, change: &JobChange) -> Result<bool, StoreError> 
             .bind(Timestamp(change.run_at))
             .bind(i64::from(change.attempt))
             .bind(i64::from(change.rescues))
-            .bind(change.note.as_str())
-            .bind(change.last_error.as_deref())
+            .bind(words(&change.note))
+            .bind(change.last_error.as_deref().map(words))
             .bind(Timestamp(change.updated_at))
             .execute(connection)
             .await?
@@ -394,6 +395,14 @@ pub async fn oldest_due(
         oldest = oldest.into_iter().chain(due.map(|at| at.0)).min();
     }
     Ok(oldest)
+}
+
+/// When any job last changed. Reads every row: for the small database of the demo.
+pub async fn last_change(tx: &mut Tx) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let last: Option<Timestamp> = on_both!(tx, Db, connection => {
+        sqlx::query_scalar(LAST_CHANGE.text::<Db>()).fetch_one(connection).await?
+    });
+    Ok(last.map(|at| at.0))
 }
 
 /// How many jobs of this kind are in this state, counted up to [`COUNT_MAX`].

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::jobs::parse;
 use super::statement::statements;
-use super::{StoreError, Timestamp, Tx, on_both};
+use super::{StoreError, Timestamp, Tx, on_both, words};
 use crate::domain::operation::{Operation, OperationState};
 
 statements! {
@@ -87,7 +87,7 @@ pub async fn learn(
         sqlx::query(LEARN.text::<Db>())
             .bind(id.0)
             .bind(state.as_str())
-            .bind(detail)
+            .bind(words(detail))
             .bind(evidence)
             .bind(Timestamp(now))
             .execute(connection)

@@ -214,7 +214,7 @@ async fn append_history(
 }
 
 /// Writes down that a channel may take money for a group under this number (an intent to pay);
-/// `false` when the group may not be paid any more, or the number is taken.
+/// `false` when the group is unknown or may not be paid any more, or the number is taken.
 pub async fn issue_reference(
     tx: &mut Tx,
     channel: &str,
@@ -229,7 +229,7 @@ pub async fn issue_reference(
             .await?
     });
     let payable = [OrderState::Open.as_str(), OrderState::InReview.as_str()];
-    if !states.iter().all(|state| payable.contains(&state.as_str())) {
+    if states.is_empty() || !states.iter().all(|state| payable.contains(&state.as_str())) {
         return Ok(false);
     }
     let issued = on_both!(tx, Db, connection => {

@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use clearday_jobs::{Currency, Money, Reference};
 use sqlx::{FromRow, QueryBuilder};
 
-use super::jobs::parse;
+use super::jobs::{bound, parse};
+use super::statement::statements;
 use super::{StoreError, Timestamp, Tx, on_both};
 use crate::domain::record::{Coupon, Record, RecordKind};
 
@@ -85,35 +86,92 @@ async fn write(
     }))
 }
 
-/// The known ones of up to [`CHUNK_RECORDS_MAX`] records, by kind and number.
-pub async fn find(tx: &mut Tx, records: &[&Record]) -> Result<Vec<Record>, StoreError> {
-    let mut found = Vec::with_capacity(records.len());
+/// Named, so that a column a later release adds never changes what this one reads.
+macro_rules! record_columns {
+    () => {
+        "kind, record_no, channel, channel_trade_no, merchant_id, amount_minor, currency, fee_minor, status, \
+         occurred_at, original_record_no, coupon_minor, coupon_funder"
+    };
+}
+
+statements! {
+    /// Keyset pagination: each page starts after the last record of the one before.
+    BETWEEN = concat!("SELECT ", record_columns!(), " FROM records \
+               WHERE channel = $1 AND occurred_at < $2 \
+               AND (occurred_at, kind, record_no) > ($3, $4, $5) \
+               ORDER BY occurred_at, kind, record_no LIMIT $6");
+}
+
+/// Records read per step.
+const PAGE: usize = 50_000;
+
+/// Every record of a channel from `from` on and before `until`.
+pub async fn between(
+    tx: &mut Tx,
+    channel: &str,
+    from: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> Result<Vec<Record>, StoreError> {
+    let mut records: Vec<Record> = Vec::new();
+    loop {
+        // No kind and no number is smaller than the empty text.
+        let (at, kind, number) = records.last().map_or((from, "", ""), |last| {
+            (
+                last.occurred_at.to_utc(),
+                last.kind.as_str(),
+                last.record_no.as_str(),
+            )
+        });
+        let rows: Vec<RecordRow> = on_both!(tx, Db, connection => {
+            sqlx::query_as(BETWEEN.text::<Db>())
+                .bind(channel)
+                .bind(Timestamp(until))
+                .bind(Timestamp(at))
+                .bind(kind)
+                .bind(number)
+                .bind(bound(PAGE))
+                .fetch_all(connection)
+                .await?
+        });
+        let is_last = rows.len() < PAGE;
+        for row in rows {
+            records.push(row.try_into()?);
+        }
+        if is_last {
+            return Ok(records);
+        }
+    }
+}
+
+/// The records that have these numbers, whatever their day and channel.
+pub async fn find(tx: &mut Tx, numbers: &[(RecordKind, &str)]) -> Result<Vec<Record>, StoreError> {
+    let mut found = Vec::with_capacity(numbers.len());
     for kind in RecordKind::ALL {
-        let of_kind = records.iter().filter(|record| record.kind == *kind);
-        let numbers: Vec<&str> = of_kind.map(|record| record.record_no.as_str()).collect();
-        if !numbers.is_empty() {
-            find_numbers(tx, *kind, &numbers, &mut found).await?;
+        let of_kind = numbers.iter().filter(|(other, _)| other == kind);
+        let mut numbers: Vec<&str> = of_kind.map(|(_, number)| *number).collect();
+        numbers.sort_unstable();
+        for chunk in numbers.chunks(CHUNK_RECORDS_MAX) {
+            find_sorted(tx, *kind, chunk, &mut found).await?;
         }
     }
     Ok(found)
 }
 
-/// The bounds keep Postgres near the numbers while it knows nothing yet of how many rows there are, which is so right
-/// after the first import; and planned once for all lists, it would compare every row with every number.
-async fn find_numbers(
+/// The bounds keep Postgres near the numbers while it does not know yet how many rows there are, which is so right
+/// after the first import. Planned once for all lists (persistent), it would compare every row with every number.
+async fn find_sorted(
     tx: &mut Tx,
     kind: RecordKind,
     numbers: &[&str],
     found: &mut Vec<Record>,
 ) -> Result<(), StoreError> {
     let rows: Vec<RecordRow> = on_both!(tx, Db, connection => {
-        let mut query = QueryBuilder::<Db>::new(
-            "SELECT kind, record_no, channel, channel_trade_no, merchant_id, amount_minor, currency, fee_minor, \
-             status, occurred_at, original_record_no, coupon_minor, coupon_funder FROM records WHERE kind = ",
-        );
+        let mut query = QueryBuilder::<Db>::new(concat!(
+            "SELECT ", record_columns!(), " FROM records WHERE kind = "
+        ));
         query.push_bind(kind.as_str());
-        query.push(" AND record_no >= ").push_bind(numbers.iter().min().copied());
-        query.push(" AND record_no <= ").push_bind(numbers.iter().max().copied());
+        query.push(" AND record_no >= ").push_bind(numbers.first().copied());
+        query.push(" AND record_no <= ").push_bind(numbers.last().copied());
         query.push(" AND record_no IN (");
         let mut list = query.separated(", ");
         for number in numbers {

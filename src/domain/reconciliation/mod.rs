@@ -32,7 +32,7 @@
 //!   were given; payments, when only REFUND bills were). Days are the channel's: a payment belongs to the day it
 //!   succeeded, a refund to the day it was accepted, and a statement covers every day from its first row to its last.
 //! * A pair is *suspended* by the rule `refund_processing` while the channel's snapshot says PROCESSING and our record
-//!   is pending or succeeded; a record is suspended by the rule `pending_without_line` while it is pending, its day
+//!   is pending or succeeded (their amounts are compared, their fees not yet); a record is suspended by the rule `pending_without_line` while it is pending, its day
 //!   is covered and the channel has no line of it yet.
 //! * The reversal of a payment (撤销, REVOKED) is not a duplicate of it. A refund in our books may stand for it; else
 //!   payment and reversal together agree with a record that holds no money; else the reversal is `missing_ours`.
@@ -41,6 +41,8 @@ pub mod coverage;
 pub mod entry;
 pub mod pairing;
 mod proof;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -336,12 +338,25 @@ impl<'a> Judge<'a> {
             } => (line, Some(reversal), record),
             Pair::ReversedElsewhere { reversal, record } => (reversal, None, record),
         };
-        let (Some(theirs), Some(ours)) = (self.theirs.get(line), self.ours.get(record)) else {
+        let (theirs, ours) = (self.theirs, self.ours);
+        let (Some(line_facts), Some(ours)) = (theirs.facts(line), ours.facts(record)) else {
             return;
         };
-        let told = self.told_by(pair, theirs, ours);
-        let verdict = verdict::decide_verdict(&told.facts, &ours.facts);
-        let disposition = self.settle_pair(&told, &ours, &verdict);
+        let told = self.told_by(pair, line_facts, ours);
+        let verdict = verdict::decide_verdict(&told, ours);
+        let disposition = self.settle_pair(&told, ours, &verdict);
+        for difference in &verdict.differences {
+            let line = self.theirs.get(line).map(|line| Entry {
+                facts: told,
+                ..line
+            });
+            self.note_break(
+                difference.name,
+                line,
+                self.ours.get(record),
+                difference.at_risk,
+            );
+        }
 
         self.dispose_line(line, disposition);
         if let Some(reversal) = reversal {
@@ -352,49 +367,37 @@ impl<'a> Judge<'a> {
     }
 
     /// What the lines of a pair say together.
-    fn told_by(&mut self, pair: Pair, line: Entry<'a>, ours: Entry<'a>) -> Entry<'a> {
+    fn told_by(&mut self, pair: Pair, line: &Facts, ours: &Facts) -> Facts {
         let taken_back = |fee| Facts {
             status: RecordStatus::Closed,
             fee,
-            ..line.facts
+            ..*line
         };
-        let facts = match pair {
-            Pair::Direct { .. } => line.facts,
+        match pair {
+            Pair::Direct { .. } => *line,
             Pair::Reversed { reversal, .. } => {
-                let fee_back = self.theirs.get(reversal).map(|entry| entry.facts.fee);
-                taken_back(line.facts.fee.saturating_add(fee_back.unwrap_or_default()))
+                let fee_back = self.theirs.facts(reversal).map(|facts| facts.fee);
+                taken_back(line.fee.saturating_add(fee_back.unwrap_or_default()))
             }
             // The payment's own fee stands on the other statement, so there is nothing to compare ours with.
             Pair::ReversedElsewhere { .. } => {
-                self.ledger.told_elsewhere(&line.facts);
-                taken_back(ours.facts.fee)
+                self.ledger.told_elsewhere(line);
+                taken_back(ours.fee)
             }
-        };
-        Entry { facts, ..line }
+        }
     }
 
-    fn settle_pair(
-        &mut self,
-        theirs: &Entry<'a>,
-        ours: &Entry<'a>,
-        verdict: &Verdict,
-    ) -> Disposition {
-        for difference in &verdict.differences {
-            self.note_break(
-                difference.name,
-                Some(*theirs),
-                Some(*ours),
-                difference.at_risk,
-            );
+    fn settle_pair(&mut self, theirs: &Facts, ours: &Facts, verdict: &Verdict) -> Disposition {
+        if verdict.leaves_cash_open() {
+            self.ledger.suspended(theirs, ours);
         }
         if !verdict.differences.is_empty() {
             count(&mut self.summary.mismatched);
-            self.ledger.incomparable(&theirs.facts, &ours.facts);
+            self.ledger.incomparable(theirs, ours);
             return Disposition::Mismatched;
         }
         if let Some(rule) = verdict.suspense {
             self.count_suspended(rule);
-            self.ledger.suspended(&theirs.facts, &ours.facts);
             return Disposition::Suspended(rule);
         }
         count(&mut self.summary.matched);

@@ -15,7 +15,8 @@
 //! The order of rows decides nothing: wherever a choice is left, it is made by content.
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::entry::{Entries, Entry, EntryKind};
 use crate::domain::record::{RecordKind, RecordStatus};
@@ -81,47 +82,18 @@ pub(super) fn pair(theirs: &Entries, ours: &Entries) -> Pairing {
     matcher.finish()
 }
 
-/// Entries of both sides under one number of ours.
-#[derive(Debug, Default)]
-struct Bucket {
-    lines: Members,
-    records: Members,
+/// Whether anything under one number of ours found its counterpart.
+#[derive(Clone, Copy, Debug)]
+struct Group {
     has_paired_line: bool,
     has_paired_record: bool,
 }
 
-/// Positions; nearly always none or one, and a list for each would cost more than the rest together.
-#[derive(Debug, Default)]
-enum Members {
-    #[default]
-    None,
-    One(usize),
-    Many(Vec<usize>),
-}
-
-impl Members {
-    fn add(&mut self, position: usize) {
-        match self {
-            Self::None => *self = Self::One(position),
-            Self::One(first) => *self = Self::Many(vec![*first, position]),
-            Self::Many(positions) => positions.push(position),
-        }
-    }
-
-    fn take(&mut self) -> Vec<usize> {
-        match std::mem::take(self) {
-            Self::None => Vec::new(),
-            Self::One(position) => vec![position],
-            Self::Many(positions) => positions,
-        }
-    }
-}
-
-/// An entry that is still alone, and the bucket it came from.
+/// An entry that is still alone, and its group.
 #[derive(Clone, Copy, Debug)]
 struct Lone {
     position: usize,
-    bucket: usize,
+    group: usize,
     /// Of a record: whether a line it claims by the channel's number has its record.
     is_claimed: bool,
 }
@@ -129,7 +101,8 @@ struct Lone {
 struct Matcher<'a> {
     theirs: &'a Entries,
     ours: &'a Entries,
-    buckets: Vec<Bucket>,
+    /// The groups that have, or had, an entry alone.
+    groups: Vec<Group>,
     lone_lines: Vec<Lone>,
     lone_records: Vec<Lone>,
     done: Pairing,
@@ -137,77 +110,99 @@ struct Matcher<'a> {
 
 impl<'a> Matcher<'a> {
     fn new(theirs: &'a Entries, ours: &'a Entries) -> Self {
-        let mut matcher = Self {
+        Self {
             theirs,
             ours,
-            buckets: Vec::with_capacity(ours.len().max(theirs.len())),
+            groups: Vec::new(),
             lone_lines: Vec::new(),
             lone_records: Vec::new(),
             done: Pairing::default(),
-        };
-        matcher.fill_buckets();
-        matcher
-    }
-
-    fn fill_buckets(&mut self) {
-        let mut bucket_of: HashMap<(RecordKind, &str), usize> =
-            HashMap::with_capacity(self.ours.len());
-        for (position, entry) in self.ours.iter().enumerate() {
-            if entry.facts.is_foreign {
-                self.done.foreign_records.push(position);
-            } else if let Some(bucket) = bucket(&mut self.buckets, &mut bucket_of, entry) {
-                bucket.records.add(position);
-            }
-        }
-        for (position, entry) in self.theirs.iter().enumerate() {
-            if let Some(bucket) = bucket(&mut self.buckets, &mut bucket_of, entry) {
-                bucket.lines.add(position);
-            }
         }
     }
 
+    /// Sorts both sides by the hash of their key and walks along them. That takes a quarter of the time of a hash map,
+    /// whose every look-up would leave the processor waiting for memory.
     fn meet_by_our_number(&mut self) {
-        self.done
-            .pairs
-            .reserve(self.ours.len().min(self.theirs.len()));
-        for bucket_position in 0..self.buckets.len() {
-            let Some(bucket) = self.buckets.get_mut(bucket_position) else {
-                continue;
-            };
-            if let (Members::One(line), Members::One(record)) = (&bucket.lines, &bucket.records) {
-                let (line, record) = (*line, *record);
-                bucket.has_paired_line = true;
-                bucket.has_paired_record = true;
-                self.done.pairs.push(Pair::Direct { line, record });
-            } else {
-                let lines = bucket.lines.take();
-                let records = bucket.records.take();
-                self.meet_in_bucket(bucket_position, lines, records);
+        let lines = hashed(self.theirs.iter().enumerate());
+        let mut is_foreign = |(position, record): &(usize, Entry<'_>)| {
+            if record.facts.is_foreign {
+                self.done.foreign_records.push(*position);
             }
+            record.facts.is_foreign
+        };
+        let expected = self
+            .ours
+            .iter()
+            .enumerate()
+            .filter(|record| !is_foreign(record));
+        let records = hashed(expected);
+
+        self.done.pairs.reserve(lines.len().min(records.len()));
+        let mut lines = lines.chunk_by(same_hash).peekable();
+        let mut records = records.chunk_by(same_hash).peekable();
+        loop {
+            let line_hash = lines.peek().and_then(|chunk| hash_of(chunk));
+            let record_hash = records.peek().and_then(|chunk| hash_of(chunk));
+            // Where one side is at its end, what is left of the other comes first.
+            let next = match (line_hash, record_hash) {
+                (None, None) => break,
+                (Some(line), Some(record)) => line.min(record),
+                (Some(only), None) | (None, Some(only)) => only,
+            };
+            let lines = lines.next_if(|chunk| hash_of(chunk) == Some(next));
+            let records = records.next_if(|chunk| hash_of(chunk) == Some(next));
+            self.meet_under_hash(lines.unwrap_or_default(), records.unwrap_or_default());
         }
     }
 
-    fn meet_in_bucket(&mut self, bucket: usize, lines: Vec<usize>, records: Vec<usize>) {
+    /// Nearly always one line and one record of one number.
+    fn meet_under_hash(&mut self, lines: &[Hashed], records: &[Hashed]) {
+        if let ([line], [record]) = (lines, records) {
+            let (line, record) = (line.position, record.position);
+            if self.theirs.get(line).map(our_key) == self.ours.get(record).map(our_key) {
+                self.done.pairs.push(Pair::Direct { line, record });
+                return;
+            }
+        }
+        let mut by_number: BTreeMap<(RecordKind, &str), SameNumber> = BTreeMap::new();
+        for hashed in lines {
+            if let Some(line) = self.theirs.get(hashed.position) {
+                let same = by_number.entry(our_key(line)).or_default();
+                same.lines.push(hashed.position);
+            }
+        }
+        for hashed in records {
+            if let Some(record) = self.ours.get(hashed.position) {
+                let same = by_number.entry(our_key(record)).or_default();
+                same.records.push(hashed.position);
+            }
+        }
+        for same in by_number.into_values() {
+            self.meet_in_group(same);
+        }
+    }
+
+    fn meet_in_group(&mut self, same: SameNumber) {
         let mut met = Meeting {
             theirs: self.theirs,
             ours: self.ours,
-            lines: self.hear_each_fact_once(lines),
-            records,
+            lines: self.hear_each_fact_once(same.lines),
+            records: same.records,
             pairs: Vec::new(),
         };
         met.pair_likest_first();
-        if let Some(bucket) = self.buckets.get_mut(bucket) {
-            bucket.has_paired_line = !met.pairs.is_empty();
-            bucket.has_paired_record = !met.pairs.is_empty();
-        }
         let lone = |position| Lone {
             position,
-            bucket,
+            group: self.groups.len(),
             is_claimed: false,
         };
-        self.done.pairs.extend(met.pairs);
         self.lone_lines.extend(met.lines.into_iter().map(lone));
         self.lone_records.extend(met.records.into_iter().map(lone));
+        self.groups.push(Group {
+            has_paired_line: !met.pairs.is_empty(),
+            has_paired_record: !met.pairs.is_empty(),
+        });
+        self.done.pairs.extend(met.pairs);
     }
 
     /// Sets aside what several statements tell of one fact, and gives back the rest.
@@ -304,139 +299,125 @@ impl<'a> Matcher<'a> {
     }
 
     fn fold_reversals(&mut self) {
-        let theirs = self.theirs;
-        let mut reversals: HashMap<&str, Vec<usize>> = HashMap::new();
-        for lone in &self.lone_lines {
-            if let Some(line) = theirs.get(lone.position)
-                && line.facts.kind == EntryKind::Reversal
-            {
-                reversals
-                    .entry(line.original_no)
-                    .or_default()
-                    .push(lone.position);
-            }
-        }
-        if reversals.is_empty() {
+        let mut reversals = Reversals::among(&self.lone_lines, self.theirs);
+        if reversals.waiting.is_empty() {
             return;
         }
-        let mut folded = HashSet::new();
-        self.reversals_that_are_refunds(&mut reversals, &mut folded);
-        self.reversals_of_paired_payments(&mut reversals, &mut folded);
-        self.reversals_of_earlier_payments(&mut reversals, &mut folded);
-        self.forget_lone_lines(&folded);
+        self.meet_refunds(&mut reversals);
+        self.fold_into_pairs(&mut reversals);
+        self.fold_without_payment(&mut reversals);
+        self.forget_lone_lines(&reversals.folded);
     }
 
     /// A refund in our books that names the reversed order and amount, under a number the channel never heard.
-    fn reversals_that_are_refunds(
-        &mut self,
-        reversals: &mut HashMap<&str, Vec<usize>>,
-        folded: &mut HashSet<usize>,
-    ) {
-        let mut met = HashSet::new();
-        for lone in &self.lone_records {
-            let Some(refund) = self.ours.get(lone.position) else {
-                continue;
-            };
-            if refund.facts.kind == EntryKind::Refund
-                && let Some(line) = take_equal(reversals, refund.original_no, refund, self.theirs)
-            {
-                let record = lone.position;
-                self.done.pairs.push(Pair::Direct { line, record });
-                folded.insert(line);
-                met.insert(record);
-            }
+    fn meet_refunds(&mut self, reversals: &mut Reversals<'a>) {
+        let met = self.meet_lone_records(reversals, |refund| {
+            (refund.facts.kind == EntryKind::Refund).then_some(refund.original_no)
+        });
+        for (line, record) in met {
+            self.done.pairs.push(Pair::Direct { line, record });
         }
-        self.forget_lone_records(|position| met.contains(&position));
     }
 
     /// Payment and reversal are both here, and our record of the payment holds no money.
-    fn reversals_of_paired_payments(
-        &mut self,
-        reversals: &mut HashMap<&str, Vec<usize>>,
-        folded: &mut HashSet<usize>,
-    ) {
-        for pair in &mut self.done.pairs {
-            let Pair::Direct { line, record } = *pair else {
-                continue;
-            };
-            let (Some(payment), Some(ours)) = (self.theirs.get(line), self.ours.get(record)) else {
-                continue;
-            };
-            if payment.facts.kind == EntryKind::Payment
-                && !ours.facts.status.moved_money()
-                && let Some(reversal) =
-                    take_equal(reversals, payment.record_no, payment, self.theirs)
+    fn fold_into_pairs(&mut self, reversals: &mut Reversals<'a>) {
+        let mut payments = HashMap::new();
+        for (place, pair) in self.done.pairs.iter().enumerate() {
+            if let Pair::Direct { line, record } = *pair
+                && let Some(payment) = self.theirs.get(line)
+                && reversals.waiting.contains_key(payment.record_no)
+                && payment.facts.kind == EntryKind::Payment
+                && payment.facts.status.moved_money()
+                && self.ours.get(record).is_some_and(holds_no_money)
+            {
+                payments.insert(line, place);
+            }
+        }
+        let mut lines: Vec<usize> = payments.keys().copied().collect();
+        sort_by_content(self.theirs, &mut lines);
+        for line in lines {
+            if let Some(payment) = self.theirs.get(line)
+                && let Some(place) = payments.get(&line)
+                && let Some(pair) = self.done.pairs.get_mut(*place)
+                && let Pair::Direct { record, .. } = *pair
+                && let Some(reversal) = reversals.take(payment.record_no, payment)
             {
                 *pair = Pair::Reversed {
                     line,
                     reversal,
                     record,
                 };
-                folded.insert(reversal);
             }
         }
     }
 
     /// The payment is on another statement; our record of it holds no money.
-    fn reversals_of_earlier_payments(
+    fn fold_without_payment(&mut self, reversals: &mut Reversals<'a>) {
+        let met = self.meet_lone_records(reversals, |payment| {
+            let is_reversed = payment.facts.kind == EntryKind::Payment && holds_no_money(payment);
+            is_reversed.then_some(payment.record_no)
+        });
+        for (reversal, record) in met {
+            self.done
+                .pairs
+                .push(Pair::ReversedElsewhere { reversal, record });
+        }
+    }
+
+    /// Gives each lone record the reversal of the order it names, if there is one as large.
+    fn meet_lone_records(
         &mut self,
-        reversals: &mut HashMap<&str, Vec<usize>>,
-        folded: &mut HashSet<usize>,
-    ) {
-        let mut met = HashSet::new();
-        for lone in &self.lone_records {
-            let Some(payment) = self.ours.get(lone.position) else {
-                continue;
-            };
-            if payment.facts.kind == EntryKind::Payment
-                && !payment.facts.status.moved_money()
-                && let Some(reversal) =
-                    take_equal(reversals, payment.record_no, payment, self.theirs)
+        reversals: &mut Reversals<'a>,
+        order_of: impl Fn(Entry<'a>) -> Option<&'a str>,
+    ) -> Vec<(usize, usize)> {
+        let mut records: Vec<usize> = self.lone_records.iter().map(|lone| lone.position).collect();
+        sort_by_content(self.ours, &mut records);
+        let mut met = Vec::new();
+        for record in records {
+            if let Some(entry) = self.ours.get(record)
+                && let Some(order_no) = order_of(entry)
+                && let Some(reversal) = reversals.take(order_no, entry)
             {
-                let record = lone.position;
-                self.done
-                    .pairs
-                    .push(Pair::ReversedElsewhere { reversal, record });
-                folded.insert(reversal);
-                met.insert(record);
+                met.push((reversal, record));
             }
         }
-        self.forget_lone_records(|position| met.contains(&position));
+        let met_records: HashSet<usize> = met.iter().map(|(_, record)| *record).collect();
+        self.forget_lone_records(|position| met_records.contains(&position));
+        met
     }
 
     fn forget_lone_lines(&mut self, met: &HashSet<usize>) {
-        let buckets = &mut self.buckets;
+        let groups = &mut self.groups;
         self.lone_lines.retain(|lone| {
             let is_met = met.contains(&lone.position);
-            if is_met && let Some(bucket) = buckets.get_mut(lone.bucket) {
-                bucket.has_paired_line = true;
+            if is_met && let Some(group) = groups.get_mut(lone.group) {
+                group.has_paired_line = true;
             }
             !is_met
         });
     }
 
     fn forget_lone_records(&mut self, is_met: impl Fn(usize) -> bool) {
-        let buckets = &mut self.buckets;
+        let groups = &mut self.groups;
         self.lone_records.retain(|lone| {
             let is_met = is_met(lone.position);
-            if is_met && let Some(bucket) = buckets.get_mut(lone.bucket) {
-                bucket.has_paired_record = true;
+            if is_met && let Some(group) = groups.get_mut(lone.group) {
+                group.has_paired_record = true;
             }
             !is_met
         });
     }
 
     fn finish(mut self) -> Pairing {
-        self.done.lines = leftovers(&self.lone_lines, |bucket| {
-            self.buckets
-                .get(bucket)
-                .is_some_and(|bucket| bucket.has_paired_line)
+        let group = |group: usize| self.groups.get(group);
+        let lines = leftovers(&self.lone_lines, |lone| {
+            group(lone.group).is_some_and(|group| group.has_paired_line)
         });
-        self.done.records = leftovers(&self.lone_records, |bucket| {
-            self.buckets
-                .get(bucket)
-                .is_some_and(|bucket| bucket.has_paired_record)
+        let records = leftovers(&self.lone_records, |lone| {
+            lone.is_claimed || group(lone.group).is_some_and(|group| group.has_paired_record)
         });
+        self.done.lines = lines;
+        self.done.records = records;
         self.done
     }
 }
@@ -449,28 +430,49 @@ struct Claim {
     has_paired_line: bool,
 }
 
-/// The bucket of an entry, made when it is the first.
-fn bucket<'buckets, 'entry>(
-    buckets: &'buckets mut Vec<Bucket>,
-    bucket_of: &mut HashMap<(RecordKind, &'entry str), usize>,
-    entry: Entry<'entry>,
-) -> Option<&'buckets mut Bucket> {
-    let key = (entry.facts.kind.record_kind(), entry.record_no);
-    let position = *bucket_of.entry(key).or_insert_with(|| {
-        buckets.push(Bucket::default());
-        buckets.len().saturating_sub(1)
-    });
-    buckets.get_mut(position)
+/// Lines and records under one number of ours.
+#[derive(Debug, Default)]
+struct SameNumber {
+    lines: Vec<usize>,
+    records: Vec<usize>,
 }
 
-/// Marks those that have their counterpart or a fellow before them; a bucket's entries stand together.
-fn leftovers(alone: &[Lone], has_pair: impl Fn(usize) -> bool) -> Vec<Leftover> {
+/// The position of an entry, under the hash of its key.
+#[derive(Clone, Copy, Debug)]
+struct Hashed {
+    hash: u64,
+    position: usize,
+}
+
+fn hashed<'a>(entries: impl Iterator<Item = (usize, Entry<'a>)>) -> Vec<Hashed> {
+    let mut hashed: Vec<Hashed> = entries
+        .map(|(position, entry)| {
+            let mut hasher = DefaultHasher::new();
+            our_key(entry).hash(&mut hasher);
+            let hash = hasher.finish();
+            Hashed { hash, position }
+        })
+        .collect();
+    hashed.sort_unstable_by_key(|hashed| (hashed.hash, hashed.position));
+    hashed
+}
+
+fn same_hash(one: &Hashed, other: &Hashed) -> bool {
+    one.hash == other.hash
+}
+
+fn hash_of(chunk: &[Hashed]) -> Option<u64> {
+    chunk.first().map(|hashed| hashed.hash)
+}
+
+/// Marks those that have their counterpart or a fellow before them; a group's entries stand together.
+fn leftovers(alone: &[Lone], has_counterpart: impl Fn(&Lone) -> bool) -> Vec<Leftover> {
     let mut found = Vec::with_capacity(alone.len());
-    for bucket in alone.chunk_by(|one, other| one.bucket == other.bucket) {
-        for (lone, fellows_before) in bucket.iter().zip(0_usize..) {
+    for group in alone.chunk_by(|one, other| one.group == other.group) {
+        for (lone, fellows_before) in group.iter().zip(0_usize..) {
             found.push(Leftover {
                 position: lone.position,
-                is_extra: fellows_before > 0 || lone.is_claimed || has_pair(lone.bucket),
+                is_extra: fellows_before > 0 || has_counterpart(lone),
             });
         }
     }
@@ -594,6 +596,10 @@ fn identity(entry: Entry<'_>) -> impl Ord + use<'_> {
     )
 }
 
+fn our_key(entry: Entry<'_>) -> (RecordKind, &str) {
+    (entry.facts.kind.record_kind(), entry.record_no)
+}
+
 fn channel_key(entry: Entry<'_>) -> (RecordKind, &str) {
     (entry.facts.kind.record_kind(), entry.channel_no)
 }
@@ -616,19 +622,53 @@ fn settled(entries: &Entries, positions: &[usize]) -> usize {
     positions.iter().filter(is_settled).count()
 }
 
-/// Takes a reversal of the order `original_no` that is as large as `payment`.
-fn take_equal(
-    reversals: &mut HashMap<&str, Vec<usize>>,
-    original_no: &str,
-    payment: Entry<'_>,
-    theirs: &Entries,
-) -> Option<usize> {
-    let waiting = reversals.get_mut(original_no)?;
-    let is_equal = |position: &usize| {
-        theirs
-            .get(*position)
-            .is_some_and(|reversal| reversal.facts.amount == payment.facts.amount)
-    };
-    let found = waiting.iter().position(is_equal)?;
-    Some(waiting.swap_remove(found))
+fn holds_no_money(record: Entry<'_>) -> bool {
+    !record.facts.status.moved_money()
+}
+
+/// Reversals that succeeded and found no refund, by the order they take back.
+struct Reversals<'a> {
+    theirs: &'a Entries,
+    waiting: HashMap<&'a str, Vec<usize>>,
+    folded: HashSet<usize>,
+}
+
+impl<'a> Reversals<'a> {
+    fn among(lone_lines: &[Lone], theirs: &'a Entries) -> Self {
+        let mut waiting: HashMap<&str, Vec<usize>> = HashMap::new();
+        for lone in lone_lines {
+            if let Some(line) = theirs.get(lone.position)
+                && line.facts.kind == EntryKind::Reversal
+                && line.facts.status.moved_money()
+            {
+                waiting
+                    .entry(line.original_no)
+                    .or_default()
+                    .push(lone.position);
+            }
+        }
+        for positions in waiting.values_mut() {
+            sort_by_content(theirs, positions);
+        }
+        Self {
+            theirs,
+            waiting,
+            folded: HashSet::new(),
+        }
+    }
+
+    /// Takes a reversal of the order that is as large as `entry`.
+    fn take(&mut self, order_no: &str, entry: Entry<'_>) -> Option<usize> {
+        let theirs = self.theirs;
+        let waiting = self.waiting.get_mut(order_no)?;
+        let is_as_large = |position: &usize| {
+            theirs
+                .get(*position)
+                .is_some_and(|reversal| reversal.facts.amount == entry.facts.amount)
+        };
+        let found = waiting.iter().position(is_as_large)?;
+        let reversal = waiting.remove(found);
+        self.folded.insert(reversal);
+        Some(reversal)
+    }
 }

@@ -28,11 +28,13 @@ use self::cells::{CHINA_STANDARD_TIME, HeaderError, RowError, decimal_places};
 use self::fund_flow::FundFlowLayout;
 pub use self::fund_flow::FundMovement;
 pub use self::totals::{Disagreement, TotalName, Totals};
-use self::totals::{FUND_FLOW, TRADE, TRADE_LEGACY, TotalNames, TrailerLayout, is_trailer_header};
+use self::totals::{
+    FUND_FLOW, TRADE, TRADE_LEGACY, TotalNames, TrailerLayout, is_trailer_header, total_text,
+};
 pub use self::trade::Bill;
 use self::trade::TradeLayout;
 use super::text::{LineReader, TextError};
-use crate::domain::reconciliation::{Coverage, DayRange, Entry};
+use crate::domain::reconciliation::{Coverage, DayRange, Entries, Entry};
 use crate::domain::record::RecordKind;
 
 /// How much of a file is looked at to say what it is instead.
@@ -156,6 +158,11 @@ pub enum StatementError {
         /// The line, counted from 1.
         line: u64,
     },
+    /// A fund flow was given where orders are wanted.
+    #[error(
+        "line 1: a fund flow lists movements of the account, not orders; a trade bill is wanted"
+    )]
+    FundFlow,
     /// The contract crate does not know the currency of the file.
     #[error("line 1: {0}")]
     Currency(#[from] MoneyError),
@@ -166,7 +173,7 @@ impl StatementError {
     pub const fn line(&self) -> u64 {
         match self {
             Self::Text(error) => error.line(),
-            Self::NotAStatement { .. } | Self::Currency(_) => 1,
+            Self::NotAStatement { .. } | Self::FundFlow | Self::Currency(_) => 1,
             Self::Header { line, .. }
             | Self::Row { line, .. }
             | Self::NoTrailer { line }
@@ -230,6 +237,24 @@ impl Statement {
             .map_or_else(Vec::new, |trailer| self.totals.disagreements(trailer))
     }
 
+    /// Why it is not whole: its first fault, or the first sum on which its trailer differs. `None` when it is.
+    pub fn incompleteness(&self) -> Option<String> {
+        if let Some(damage) = &self.damage {
+            let cause = std::error::Error::source(damage);
+            return Some(
+                cause.map_or_else(|| damage.to_string(), |cause| format!("{damage}: {cause}")),
+            );
+        }
+        let disagreements = self.disagreements();
+        let first = disagreements.first()?;
+        let computed = total_text(first.name, first.computed, self.currency);
+        let told = total_text(first.name, first.trailer, self.currency);
+        Some(format!(
+            "the trailer says {} {told}, the rows {computed}",
+            first.name
+        ))
+    }
+
     /// The receivable of a trade bill: Σ 应结订单金额 − Σ 退款金额 − Σ 手续费.
     pub fn receivable(&self) -> Option<Decimal> {
         let settled = self.totals.get(TotalName::SettlementAmount)?;
@@ -255,6 +280,30 @@ pub fn read_statement(
         reader.tolerate(fault)?;
     }
     Ok(reader.finish(lines.sha256()))
+}
+
+/// Reads a trade bill as entries of a reconciliation; `source` is its position among the statements of a run.
+///
+/// `on_row` is called after each row, for those who show progress. Whether the bill is whole is for the caller to ask
+/// ([`Statement::incompleteness`]).
+pub fn read_entries(
+    input: impl BufRead,
+    tolerance: Tolerance,
+    source: u16,
+    mut on_row: impl FnMut(),
+) -> Result<(Entries, Statement), StatementError> {
+    let mut entries = Entries::default();
+    let statement = read_statement(input, tolerance, |row| {
+        if let Row::Trade(mut entry) = row {
+            entry.facts.source = source;
+            entries.push(entry);
+        }
+        on_row();
+    })?;
+    match statement.format {
+        Format::Trade { .. } => Ok((entries, statement)),
+        Format::FundFlow => Err(StatementError::FundFlow),
+    }
 }
 
 enum BodyLayout {
