@@ -301,6 +301,32 @@ async fn records_arrive_by_the_thousand(database: &TestDatabase) {
 }
 
 #[tokio::test]
+async fn the_same_file_twice_at_once_is_imported_once() {
+    let database = TestDatabase::postgres().await;
+    let line = CommandLine::on(&database).await;
+    let row = |n: u32| format!("A{n},M1,1,CNY,open,2026-03-09T12:00:00Z,,sandbox,R{n}");
+    let rows: Vec<String> = (0..50).map(row).collect();
+    let file = line.file("orders.csv", format!("{ORDERS}\n{}\n", rows.join("\n")));
+    let words = format!("import --type orders --format json {file}");
+    let (one, other) = tokio::join!(line.run(&words), line.run(&words));
+    for ran in [one, other] {
+        // Whoever came second either found everything there, or was overtaken and says so.
+        if ran.exit == Exit::Unavailable {
+            assert_eq!(
+                ran.stderr,
+                "clearday: an order of the file was changed while it was being imported: import it again\n"
+            );
+        } else {
+            assert_eq!(ran.json()["rows"], 50);
+        }
+    }
+    let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+    assert_eq!(import(&line, "orders", ORDERS, &rows).await, [0, 0, 50]);
+    assert_eq!(jobs(&line).await.len(), 50);
+    database.close().await;
+}
+
+#[tokio::test]
 async fn a_file_that_is_not_there_is_refused() {
     let database = TestDatabase::sqlite();
     let line = CommandLine::on(&database).await;
