@@ -249,6 +249,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("operations", operations::STATEMENTS),
         ("orders", orders::STATEMENTS),
         ("reconciliations", reconciliations::STATEMENTS),
+        ("overview", overview::STATEMENTS),
         ("records", records::STATEMENTS),
         ("rejections", rejections::STATEMENTS),
         ("ticks", ticks::STATEMENTS),
