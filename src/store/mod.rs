@@ -250,6 +250,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("orders", orders::STATEMENTS),
         ("overview", overview::STATEMENTS),
         ("reconciliations", reconciliations::STATEMENTS),
+        ("overview", overview::STATEMENTS),
         ("records", records::STATEMENTS),
         ("rejections", rejections::STATEMENTS),
         ("ticks", ticks::STATEMENTS),
