@@ -144,7 +144,9 @@ async fn each_consumer(queue: &RedisQueue, is_gone: impl Fn(&Consumer) -> bool) 
         // No such stream or group: nothing to clean.
         let Ok(listed) = listed else { continue };
         for consumer in listed.into_iter().filter_map(consumer) {
-            if consumer.pending == 0 && is_gone(&consumer) {
+            // A wake-up that nobody acknowledged is worth nothing.
+            let is_empty = consumer.pending == 0 || stream.ends_with(":wake");
+            if is_empty && is_gone(&consumer) {
                 redis::cmd("XGROUP")
                     .arg("DELCONSUMER")
                     .arg(&stream)
