@@ -4,5 +4,16 @@
 //! `connectors/` speak to the world. ARCHITECTURE.md is the map.
 
 pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod connectors;
+pub mod daemon;
 pub mod domain;
+pub mod engine;
 pub mod formats;
+pub mod http;
+pub mod queue;
+pub mod schedule;
+pub mod store;
+pub mod telemetry;
+pub mod workers;

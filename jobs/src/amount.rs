@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Currency, Money, MoneyError};
 
 /// An amount of money: a decimal string in major units, and its currency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct Amount(pub Money);
 

@@ -7,14 +7,40 @@
 #![warn(missing_docs)]
 
 mod amount;
+#[cfg(feature = "client")]
+pub mod client;
+mod deferred_authorization;
 mod ids;
 mod kind;
 mod money;
+mod order_expiry;
+mod partner_notification;
+mod payload;
+mod reconciliation;
+mod schema;
+mod settlement_run;
+mod time;
+mod token;
+mod version;
 
 pub use amount::Amount;
+pub use deferred_authorization::{
+    Capture, DeferredAuthorization, MethodGroup, OrderToAuthorize, PaymentMethod,
+};
 pub use ids::{
     ChannelName, IdError, JobId, MerchantId, MethodId, OperationId, OrderNo, PartnerId, PayerId,
     Reference, RunId,
 };
 pub use kind::{JobKind, UnknownKind};
 pub use money::{Currency, Money, MoneyError};
+pub use order_expiry::OrderExpiry;
+pub use partner_notification::{PartnerNotification, Purpose};
+pub use payload::{
+    FieldError, JobPayload, PAYLOAD_BYTES_MAX, Payload, PayloadError, canonical_json,
+};
+pub use reconciliation::Reconciliation;
+pub use schema::{example_for, schema_for};
+pub use settlement_run::SettlementRun;
+pub use time::CardMonth;
+pub use token::Token;
+pub use version::{UnsupportedVersion, Version};

@@ -4,7 +4,6 @@
 CREATE TABLE jobs (
     id              BLOB NOT NULL PRIMARY KEY,
     kind            TEXT NOT NULL CHECK (kind IN ('deferred_authorization', 'order_expiry', 'settlement_run', 'partner_notification', 'reconciliation')),
-    queue           TEXT NOT NULL,
     priority        INTEGER NOT NULL CHECK (priority BETWEEN 1 AND 3),
     partition_key   TEXT,
     idempotency_key TEXT NOT NULL CHECK (length(idempotency_key) BETWEEN 1 AND 255),
@@ -29,9 +28,9 @@ CREATE TABLE jobs (
     CHECK ((lease_worker IS NULL) = (lease_until IS NULL))
 ) STRICT;
 
--- The claim walks one priority of one queue from the oldest due row; what is not due or not
+-- The claim walks one priority of one kind (a kind is its own queue) from the oldest due row; what is not due or not
 -- waiting costs nothing.
-CREATE INDEX jobs_due ON jobs (queue, priority, run_at, id) WHERE state = 'ready';
+CREATE INDEX jobs_due ON jobs (kind, priority, run_at, id) WHERE state = 'ready';
 CREATE INDEX jobs_leased ON jobs (lease_until, id) WHERE state IN ('running', 'cancelling');
 CREATE INDEX jobs_by_state ON jobs (state, kind, id);
 CREATE INDEX jobs_by_kind ON jobs (kind, id);

@@ -1,9 +1,15 @@
 //! How the process ends, and what a script may conclude from it.
 
 use std::error::Error;
+use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+
+use crate::config::ConfigError;
+use crate::engine::OperateError;
+use crate::store::StoreError;
 
 /// The exit codes of every verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +56,42 @@ impl CliError {
         }
     }
 
+    /// A port, the database or Redis is not there.
+    pub fn unavailable(what: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Unavailable,
+            what: what.into(),
+            source: None,
+        }
+    }
+
+    /// The output cannot be written.
+    pub fn output(source: io::Error) -> Self {
+        Self::refused("could not write the output").because(source)
+    }
+
+    /// An error that says all there is to say.
+    pub fn of(exit: Exit, error: impl Error + Send + Sync + 'static) -> Self {
+        Self {
+            exit,
+            what: error.to_string(),
+            source: Causes::of(error),
+        }
+    }
+
+    /// Whether whoever read the output went away, as `head` does: that is their right.
+    pub fn is_broken_pipe(&self) -> bool {
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let kind = error.downcast_ref().map(io::Error::kind);
+            if kind == Some(io::ErrorKind::BrokenPipe) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// The same with its cause, which `what` does not repeat.
     #[must_use]
     pub fn because(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -59,16 +101,76 @@ impl CliError {
         }
     }
 
-    /// The whole chain of causes in one line.
+    /// The whole chain of causes in one line; foreign errors that repeat their cause are not believed twice.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
+            let words = error.to_string();
+            if !text.ends_with(&words) {
+                text = format!("{text}: {words}");
+            }
             cause = error.source();
         }
         text
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        let exit = match &error {
+            StoreError::Url => Exit::Refused,
+            StoreError::Unavailable(_)
+            | StoreError::SchemaBehind
+            | StoreError::Constraint { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Migration(_)
+            | StoreError::Other(_) => Exit::Unavailable,
+        };
+        Self::of(exit, error)
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self::of(Exit::Refused, error)
+    }
+}
+
+impl From<OperateError> for CliError {
+    fn from(error: OperateError) -> Self {
+        match error {
+            OperateError::NotFound(_)
+            | OperateError::Refused { .. }
+            | OperateError::OpenOperation { .. } => Self::of(Exit::Refused, error),
+            OperateError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// The causes of an error without the error itself, which is told already.
+#[derive(Debug)]
+struct Causes<E>(E);
+
+impl<E: Error + Send + Sync + 'static> Causes<E> {
+    fn of(error: E) -> Option<Box<dyn Error + Send + Sync>> {
+        error.source()?;
+        Some(Box::new(Self(error)))
+    }
+}
+
+impl<E: Error> fmt::Display for Causes<E> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.source() {
+            Some(cause) => fmt::Display::fmt(cause, formatter),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<E: Error> Error for Causes<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source().and_then(Error::source)
     }
 }
 

@@ -10,17 +10,16 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use clap::Args;
+use clearday_jobs::ChannelName;
 use serde::Serialize;
 
 use super::exit::{CliError, Exit, OutputFormat};
 use super::statement::{Channel, open, refused, write_json};
-use crate::domain::reconciliation::{
-    Break, Coverage, Entries, Entry, Reconciliation, Summary, reconcile,
-};
+use crate::domain::reconciliation::{Break, Entries, Entry, Reconciliation, Summary, reconcile};
 use crate::formats::breaks::write_breaks;
 use crate::formats::records::read_records;
-use crate::formats::wechat_pay::cells::CHINA_STANDARD_TIME;
-use crate::formats::wechat_pay::{Statement, Tolerance, read_entries};
+use crate::formats::statements::{Added, StatementSet};
+use crate::formats::wechat_pay::Tolerance;
 
 /// The file of breaks in the output folder.
 const BREAKS_FILE: &str = "breaks.csv";
@@ -54,12 +53,16 @@ pub struct ReconcileArgs {
 /// Runs the verb and says how to exit.
 pub fn run(args: &ReconcileArgs, out: &mut impl Write) -> Result<Exit, CliError> {
     check_accepted(args)?;
-    let (theirs, ours) = read_both(args)?;
+    let channel = args
+        .channel
+        .name()
+        .map_err(|error| CliError::refused("the channel").because(error))?;
+    let (theirs, ours) = read_both(args, &channel)?;
     let Reconciliation {
         mut summary,
         breaks,
         ..
-    } = reconcile(&theirs.entries, &ours, &theirs.coverage);
+    } = reconcile(&theirs.set.entries, &ours, &theirs.set.coverage);
     summary.complete &= theirs.accepted.is_empty();
 
     let path = write_file(&args.out, &breaks)?;
@@ -81,11 +84,14 @@ pub fn run(args: &ReconcileArgs, out: &mut impl Write) -> Result<Exit, CliError>
     Ok(exit)
 }
 
-/// Reads both sides at once; most of the time of a run goes there.
-fn read_both(args: &ReconcileArgs) -> Result<(Statements, Entries), CliError> {
+/// Both sides are long and independent, so they are read at the same time.
+fn read_both(
+    args: &ReconcileArgs,
+    channel: &ChannelName,
+) -> Result<(Statements, Entries), CliError> {
     let (theirs, ours) = thread::scope(|scope| {
-        let ours = scope.spawn(|| read_ours(args));
-        (Statements::read(args), ours.join())
+        let ours = scope.spawn(|| read_ours(args, channel));
+        (Statements::read(args, channel), ours.join())
     });
     let ours = ours.map_err(|_| CliError::refused("reading the records ended abruptly"))?;
     Ok((theirs?, ours?))
@@ -133,22 +139,19 @@ fn is_same(one: &Path, other: &Path) -> bool {
         || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
-/// All statements together.
+/// All statements together, and what there is to say about them.
 struct Statements {
-    entries: Entries,
-    coverage: Coverage,
-    /// The digest of each statement, and the file it came from.
-    known: Vec<([u8; 32], PathBuf)>,
+    set: StatementSet,
     accepted: Vec<AcceptedFile>,
     duplicates: Vec<DuplicateFile>,
 }
 
 impl Statements {
-    fn read(args: &ReconcileArgs) -> Result<Self, CliError> {
+    fn read(args: &ReconcileArgs, channel: &ChannelName) -> Result<Self, CliError> {
+        let set = StatementSet::of_channel(channel)
+            .map_err(|error| CliError::refused("--channel").because(error))?;
         let mut statements = Self {
-            entries: Entries::default(),
-            coverage: Coverage::nothing(CHINA_STANDARD_TIME),
-            known: Vec::new(),
+            set,
             accepted: Vec::new(),
             duplicates: Vec::new(),
         };
@@ -163,66 +166,33 @@ impl Statements {
     }
 
     fn add(&mut self, path: &Path, is_accepted: bool) -> Result<(), CliError> {
-        let source = u16::try_from(self.known.len())
-            .map_err(|_| CliError::refused(format!("more than {} statements", u16::MAX)))?;
         let tolerance = if is_accepted {
             Tolerance::AcceptIncomplete
         } else {
             Tolerance::Refuse
         };
-        let (entries, statement) = read_theirs(path, source, tolerance)?;
-        let told = path.display().to_string();
-        if let Some((_, first)) = self
-            .known
-            .iter()
-            .find(|(sha256, _)| *sha256 == statement.sha256)
-        {
-            let same_as = first.display().to_string();
-            self.duplicates.push(DuplicateFile {
-                file: told,
-                same_as,
-            });
-            return Ok(());
-        }
-        if let Some(reason) = statement.incompleteness() {
-            if !is_accepted {
-                return Err(CliError::refused(format!("{told}: {reason}")));
-            }
-            self.accepted.push(AcceptedFile { file: told, reason });
-        }
-        self.known.push((statement.sha256, path.to_path_buf()));
-        self.coverage.extend(&statement.coverage);
-        if self.entries.is_empty() {
-            self.entries = entries;
-        } else {
-            self.entries.append(&entries);
+        let file = path.display().to_string();
+        let mut progress = Progress::new(path);
+        let added = self
+            .set
+            .add(&file, open(path)?, tolerance, || progress.count())
+            .map_err(|error| refused(path, error))?;
+        progress.finish();
+        match added {
+            Added::Whole(_) => {}
+            Added::Incomplete(_, reason) => self.accepted.push(AcceptedFile { file, reason }),
+            Added::SameAs(same_as) => self.duplicates.push(DuplicateFile { file, same_as }),
         }
         Ok(())
     }
 }
 
-fn read_theirs(
-    path: &Path,
-    source: u16,
-    tolerance: Tolerance,
-) -> Result<(Entries, Statement), CliError> {
-    let mut progress = Progress::new(path);
-    let read = read_entries(open(path)?, tolerance, source, || progress.count());
-    let read = read.map_err(|error| refused(path, error))?;
-    progress.finish();
-    Ok(read)
-}
-
-fn read_ours(args: &ReconcileArgs) -> Result<Entries, CliError> {
+fn read_ours(args: &ReconcileArgs, channel: &ChannelName) -> Result<Entries, CliError> {
     let path = &args.records;
-    let channel = args
-        .channel
-        .name()
-        .map_err(|error| CliError::refused("the channel").because(error))?;
     let mut entries = Entries::default();
     let mut progress = Progress::new(path);
     read_records(open(path)?, |record| {
-        entries.push(Entry::of_record(&record, &channel));
+        entries.push(Entry::of_record(&record, channel));
         progress.count();
     })
     .map_err(|error| refused(path, error))?;

@@ -6,6 +6,61 @@
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::{DateTime, Utc};
+use clearday_jobs::{JobId, JobKind};
+
+/// A job as it stands in the database: the row *is* the job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Its id, given when it was accepted.
+    pub id: JobId,
+    /// What it does; also the name of its queue.
+    pub kind: JobKind,
+    /// How urgent it is among the jobs of its kind.
+    pub priority: Priority,
+    /// Whose work it is (a merchant, a channel), for fairness between them.
+    pub partition: Option<String>,
+    /// The submitter's key: the same key is the same job.
+    pub idempotency_key: String,
+    /// What is asked, as canonical JSON.
+    pub payload: String,
+    /// Who submitted it: `redis`, `http`, `cli`, `schedule`, `import`, `demo`.
+    pub source: String,
+    /// Where it is in its life.
+    pub state: JobState,
+    /// Counts the changes of state; the n-th change is the n-th row of its history.
+    pub version: i64,
+    /// Not run before this instant.
+    pub run_at: DateTime<Utc>,
+    /// Runs that count so far; the running one included.
+    pub attempt: u32,
+    /// Buried when this many runs failed.
+    pub attempts_max: u32,
+    /// How often its lease lapsed in a worker's hands.
+    pub rescues: u32,
+    /// Grows with each lease; only the holder of the newest one may record anything.
+    pub lease_epoch: i64,
+    /// Who holds it, and until when.
+    pub lease: Option<LeaseHold>,
+    /// Why it is where it is, in a sentence for people.
+    pub note: String,
+    /// What the last failed run said.
+    pub last_error: Option<String>,
+    /// When it was accepted.
+    pub created_at: DateTime<Utc>,
+    /// When its state last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A worker's hold on a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseHold {
+    /// The worker: unique per start of a process.
+    pub worker: String,
+    /// Lapses at this instant unless renewed.
+    pub until: DateTime<Utc>,
+}
+
 /// Where a job is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JobState {
@@ -204,6 +259,13 @@ impl Priority {
     /// From the most to the least urgent.
     pub const ALL: [Self; 3] = [Self::Urgent, Self::Normal, Self::Bulk];
 
+    /// The priority with this number in the database.
+    pub fn from_i16(number: i16) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|priority| priority.as_i16() == number)
+    }
+
     /// The number in the database: smaller is sooner.
     pub const fn as_i16(self) -> i16 {
         match self {
@@ -220,7 +282,7 @@ mod tests {
 
     #[test]
     fn every_pair_of_state_and_event_is_answered() {
-        let table: String = JobState::ALL
+        let table: Vec<String> = JobState::ALL
             .iter()
             .map(|state| {
                 let answers: Vec<String> = JobEvent::ALL
@@ -228,19 +290,18 @@ mod tests {
                     .filter_map(|event| Some((event, state.after(*event)?)))
                     .map(|(event, next)| format!("{} -> {next}", event.as_str()))
                     .collect();
-                format!("{state}: {}\n", answers.join(", "))
+                format!("{state}: {}", answers.join(", "))
             })
             .collect();
         assert_eq!(
-            table,
+            table.join("\n"),
             "\
 ready: leased -> running, cancelled -> cancelled, requeued -> ready
 running: finished -> done, snoozed -> ready, retried -> ready, buried -> dead, rescued -> ready, handed_back -> ready, cancelled -> cancelling
 cancelling: finished -> done, snoozed -> cancelled, retried -> cancelled, buried -> dead, rescued -> cancelled, handed_back -> cancelled
 done: \n\
 dead: requeued -> ready
-cancelled: requeued -> ready
-"
+cancelled: requeued -> ready"
         );
     }
 

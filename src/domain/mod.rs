@@ -4,8 +4,16 @@
 //! `engine/`; time, ids and randomness arrive as arguments.
 #![warn(clippy::arithmetic_side_effects)]
 
+pub mod import;
 pub mod job;
+pub mod mask;
+pub mod operation;
+pub mod order;
+pub mod order_expiry;
+
 pub mod reconciliation;
 pub mod record;
+pub mod redact;
 pub mod retry;
+pub mod schedule;
 pub mod words;

@@ -4,6 +4,9 @@
 //! refuse with the line, and where there are columns with the column.
 
 pub mod breaks;
+pub mod orders;
 pub mod records;
+pub mod rows;
+pub mod statements;
 pub mod text;
 pub mod wechat_pay;

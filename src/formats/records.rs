@@ -1,275 +1,52 @@
 //! Records of ours, as CSV with a header or as JSON lines with the same names.
 //!
-//! Every column is checked, and the first fault refuses the whole file with its line and column; a caller that
-//! applies records takes them all from [`read_records`] first, so that nothing is half imported. Amounts are decimal
-//! strings in major units; instants are RFC 3339 with a zone.
+//! Amounts are decimal strings in major units and never negative: the kind says which way money goes. Instants are
+//! RFC 3339 with a zone. The rest is said in [`rows`](super::rows).
 
-use std::fmt;
-use std::io::{BufRead, Cursor, Read};
-use std::str::FromStr;
+use std::io::BufRead;
 
-use chrono::{DateTime, FixedOffset};
 use clearday_jobs::{ChannelName, Currency, MerchantId, Money, Reference};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
 
-use super::text::{LineReader, TextError};
+use super::rows::{
+    Columns, Fault, RowsError, amount_of, instant, money, optional, read_rows, required,
+};
 use crate::domain::record::{Coupon, Record, RecordStatus};
 
-/// The columns, the required ones first.
-pub const COLUMNS: [&str; 13] = [
-    "record_no",
-    "kind",
-    "channel",
-    "channel_trade_no",
-    "merchant_id",
-    "amount",
-    "currency",
-    "fee",
-    "status",
-    "occurred_at",
-    "original_record_no",
-    "coupon_amount",
-    "coupon_funder",
-];
-
-/// How many of [`COLUMNS`] a CSV must have.
-const REQUIRED_COLUMNS: usize = 10;
-
-/// What some programs write before UTF-8 text.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// Why a file of records was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordsError {
-    /// The bytes are no text, or cannot be read to their end.
-    #[error(transparent)]
-    Text(#[from] TextError),
-    /// The file holds nothing, not even a header.
-    #[error("line 1: the file is empty; a CSV begins with its header")]
-    Empty,
-    /// The bytes cannot be read to their end.
-    #[error("line {line}: could not be read")]
-    Csv {
-        /// The line, counted from 1.
-        line: u64,
-        /// What the CSV reader said.
-        #[source]
-        source: csv::Error,
-    },
-    /// A row has more or fewer values than the header.
-    #[error("line {line}: {found} values where the header has {expected}")]
-    Width {
-        /// The line, counted from 1.
-        line: u64,
-        /// The columns of the header.
-        expected: usize,
-        /// The values of the row.
-        found: usize,
-    },
-    /// A line is not one JSON object.
-    #[error("line {line}: not a JSON object")]
-    Json {
-        /// The line, counted from 1.
-        line: u64,
-        /// What the JSON reader said.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// A column cannot be what it is, or its value cannot.
-    #[error("line {line}, column {column}: {reason}")]
-    Column {
-        /// The line, counted from 1.
-        line: u64,
-        /// The column by its name.
-        column: String,
-        /// What is wrong.
-        reason: String,
-    },
-}
+/// The columns; a CSV must have all but the last three.
+pub const COLUMNS: Columns<13> = Columns {
+    names: [
+        "record_no",
+        "kind",
+        "channel",
+        "channel_trade_no",
+        "merchant_id",
+        "amount",
+        "currency",
+        "fee",
+        "status",
+        "occurred_at",
+        "original_record_no",
+        "coupon_amount",
+        "coupon_funder",
+    ],
+    required: 10,
+};
 
 /// Reads all records and hands each to `take`, in the order of the file; gives back how many there were.
-pub fn read_records(
-    mut input: impl BufRead,
-    mut take: impl FnMut(Record),
-) -> Result<u64, RecordsError> {
-    let mut head = Vec::with_capacity(BYTE_ORDER_MARK.len());
-    let bytes_max = BYTE_ORDER_MARK.len().try_into().unwrap_or(u64::MAX);
-    let read = input.by_ref().take(bytes_max).read_to_end(&mut head);
-    read.map_err(|source| TextError::Read { line: 1, source })?;
-    if head == BYTE_ORDER_MARK {
-        head.clear();
-        let read = input.by_ref().take(1).read_to_end(&mut head);
-        read.map_err(|source| TextError::Read { line: 1, source })?;
-    }
-
-    let is_json = head.first() == Some(&b'{');
-    let whole = Cursor::new(head).chain(input);
-    if is_json {
-        read_json_lines(whole, &mut take)
-    } else {
-        read_csv(whole, &mut take)
-    }
+pub fn read_records(input: impl BufRead, mut take: impl FnMut(Record)) -> Result<u64, RowsError> {
+    read_numbered_records(input, |_, record| take(record))
 }
 
-fn read_json_lines(
+/// The same with the line of each record.
+pub fn read_numbered_records(
     input: impl BufRead,
-    take: &mut impl FnMut(Record),
-) -> Result<u64, RecordsError> {
-    let mut lines = LineReader::new(input);
-    let mut count = 0_u64;
-    while let Some(line) = lines.next_line()? {
-        if line.text.trim().is_empty() {
-            continue;
-        }
-        let at = |fault: Fault| fault.at(line.number);
-        let object: Object =
-            serde_json::from_str(line.text).map_err(|source| RecordsError::Json {
-                line: line.number,
-                source,
-            })?;
-        let texts = object.texts().map_err(at)?;
-        take(
-            record(
-                &texts
-                    .each_ref()
-                    .map(|text| text.as_deref().unwrap_or_default()),
-            )
-            .map_err(at)?,
-        );
-        count = count.saturating_add(1);
-    }
-    Ok(count)
-}
-
-/// The members of a JSON object in the order they were written, also those that stand twice.
-struct Object(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ObjectVisitor)
-    }
-}
-
-struct ObjectVisitor;
-
-impl<'de> Visitor<'de> for ObjectVisitor {
-    type Value = Object;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
-        }
-        Ok(Object(members))
-    }
-}
-
-impl Object {
-    fn texts(self) -> Result<[Option<String>; COLUMNS.len()], Fault> {
-        let mut texts = [const { None }; COLUMNS.len()];
-        for (name, value) in self.0 {
-            let place = COLUMNS.iter().position(|column| *column == name);
-            let Some(text) = place.and_then(|place| texts.get_mut(place)) else {
-                return Err(unknown_column(&name));
-            };
-            if text.is_some() {
-                return Err(Fault::new(&name, "is there twice"));
-            }
-            *text = match value {
-                Value::String(told) => Some(told),
-                Value::Null => None,
-                Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                    return Err(Fault::new(&name, "is not a string"));
-                }
-            };
-        }
-        Ok(texts)
-    }
-}
-
-fn read_csv(input: impl Read, take: &mut impl FnMut(Record)) -> Result<u64, RecordsError> {
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(input);
-    let mut row = csv::ByteRecord::new();
-    if !next_row(&mut reader, &mut row)? {
-        return Err(RecordsError::Empty);
-    }
-    let header = Header::of_row(&row).map_err(|fault| fault.at(1))?;
-
-    let mut count = 0_u64;
-    while next_row(&mut reader, &mut row)? {
-        let line = row.position().map_or(0, csv::Position::line);
-        if row.len() != header.0.len() {
-            return Err(RecordsError::Width {
-                line,
-                expected: header.0.len(),
-                found: row.len(),
-            });
-        }
-        let told = header.texts(&row).and_then(|texts| record(&texts));
-        take(told.map_err(|fault| fault.at(line))?);
-        count = count.saturating_add(1);
-    }
-    Ok(count)
-}
-
-fn next_row(
-    reader: &mut csv::Reader<impl Read>,
-    row: &mut csv::ByteRecord,
-) -> Result<bool, RecordsError> {
-    let line = reader.position().line();
-    reader
-        .read_byte_record(row)
-        .map_err(|source| RecordsError::Csv { line, source })
-}
-
-/// For each value of a row its place in [`COLUMNS`].
-struct Header(Vec<usize>);
-
-impl Header {
-    fn of_row(row: &csv::ByteRecord) -> Result<Self, Fault> {
-        let mut places = Vec::with_capacity(row.len());
-        for name in row {
-            let name = String::from_utf8_lossy(name);
-            let place = COLUMNS.iter().position(|column| *column == name);
-            let place = place.ok_or_else(|| unknown_column(&name))?;
-            if places.contains(&place) {
-                return Err(Fault::new(&name, "is there twice"));
-            }
-            places.push(place);
-        }
-        let required = COLUMNS.iter().zip(0..REQUIRED_COLUMNS);
-        for (name, place) in required {
-            if !places.contains(&place) {
-                return Err(Fault::new(name, "is missing in the header"));
-            }
-        }
-        Ok(Self(places))
-    }
-
-    fn texts<'a>(&self, row: &'a csv::ByteRecord) -> Result<[&'a str; COLUMNS.len()], Fault> {
-        let mut texts = [""; COLUMNS.len()];
-        for (value, place) in row.iter().zip(&self.0) {
-            if let Some(text) = texts.get_mut(*place) {
-                *text = std::str::from_utf8(value).map_err(|_| {
-                    let column = COLUMNS.get(*place).copied().unwrap_or_default();
-                    Fault::new(column, "is not valid UTF-8")
-                })?;
-            }
-        }
-        Ok(texts)
-    }
+    take: impl FnMut(u64, Record),
+) -> Result<u64, RowsError> {
+    read_rows(input, &COLUMNS, record, take)
 }
 
 /// Reads the values of one record; an empty value is one that was not given.
-fn record(texts: &[&str; COLUMNS.len()]) -> Result<Record, Fault> {
+fn record(texts: &[&str; COLUMNS.names.len()]) -> Result<Record, Fault> {
     let [
         record_no,
         kind,
@@ -303,53 +80,12 @@ fn record(texts: &[&str; COLUMNS.len()]) -> Result<Record, Fault> {
     })
 }
 
-fn required<T: FromStr<Err: fmt::Display>>(column: &str, text: &str) -> Result<T, Fault> {
-    if text.is_empty() {
-        return Err(Fault::new(column, "is empty"));
-    }
-    text.parse().map_err(|reason| Fault::new(column, reason))
-}
-
-fn optional<T: FromStr<Err: fmt::Display>>(column: &str, text: &str) -> Result<Option<T>, Fault> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    required(column, text).map(Some)
-}
-
-fn amount_of(column: &str, text: &str, currency: Currency) -> Result<Money, Fault> {
-    let money = money(column, text, currency)?;
-    if money.is_negative() {
-        return Err(Fault::new(
-            column,
-            format!("{money} is negative; the kind says which way money goes"),
-        ));
-    }
-    Ok(money)
-}
-
 /// Where no money moved there may be no fee either.
 fn fee_of(text: &str, status: RecordStatus, currency: Currency) -> Result<Money, Fault> {
     if text.is_empty() && !status.moved_money() {
         return Ok(Money::from_minor(0, currency));
     }
     money("fee", text, currency)
-}
-
-fn money(column: &str, text: &str, currency: Currency) -> Result<Money, Fault> {
-    if text.is_empty() {
-        return Err(Fault::new(column, "is empty"));
-    }
-    Money::parse_major(text, currency).map_err(|reason| Fault::new(column, reason))
-}
-
-fn instant(column: &str, text: &str) -> Result<DateTime<FixedOffset>, Fault> {
-    DateTime::parse_from_rfc3339(text).map_err(|_| {
-        Fault::new(
-            column,
-            "is not RFC 3339 with a zone, like 2026-03-02T18:30:00+08:00",
-        )
-    })
 }
 
 fn coupon(amount: &str, funder: &str, whole: Money) -> Result<Option<Coupon>, Fault> {
@@ -370,37 +106,6 @@ fn coupon(amount: &str, funder: &str, whole: Money) -> Result<Option<Coupon>, Fa
     Ok(Some(Coupon { amount, funder }))
 }
 
-/// What is wrong with a column, before its line is known.
-struct Fault {
-    column: String,
-    reason: String,
-}
-
-impl Fault {
-    fn new(column: &str, reason: impl fmt::Display) -> Self {
-        Self {
-            column: column.to_owned(),
-            reason: reason.to_string(),
-        }
-    }
-
-    fn at(self, line: u64) -> RecordsError {
-        RecordsError::Column {
-            line,
-            column: self.column,
-            reason: self.reason,
-        }
-    }
-}
-
-fn unknown_column(name: &str) -> Fault {
-    let excerpt: String = name.chars().take(32).collect();
-    Fault::new(
-        &excerpt,
-        format!("is unknown; the columns are {}", COLUMNS.join(",")),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -410,7 +115,7 @@ mod tests {
     const ROW: &str =
         "A1,payment,wechat_pay,T1,M1,12.30,CNY,0.07,succeeded,2026-03-02T09:00:00+08:00";
 
-    fn read(text: impl AsRef<[u8]>) -> Result<Vec<Record>, RecordsError> {
+    fn read(text: impl AsRef<[u8]>) -> Result<Vec<Record>, RowsError> {
         let mut records = Vec::new();
         let count = read_records(text.as_ref(), |record| records.push(record))?;
         assert_eq!(count, u64::try_from(records.len()).unwrap_or_default());
@@ -486,11 +191,7 @@ mod tests {
             ("payment", "charge", "kind: is not one of payment, refund"),
             ("wechat_pay", "", "channel: is empty"),
             ("M1", "", "merchant_id: is empty"),
-            (
-                "12.30",
-                "-12.30",
-                "amount: -12.30 CNY is negative; the kind says which way money goes",
-            ),
+            ("12.30", "-12.30", "amount: -12.30 CNY is negative"),
             (
                 "12.30",
                 "12.345",

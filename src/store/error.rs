@@ -39,7 +39,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// A stored value that cannot be read back.
-    pub(crate) fn corrupt(column: &'static str, reason: impl ToString) -> Self {
+    pub(crate) fn corrupt(column: &'static str, reason: impl std::fmt::Display) -> Self {
         Self::Corrupt {
             column,
             reason: reason.to_string(),
@@ -92,17 +92,38 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
 }
 
 fn is_constraint(answer: &dyn sqlx::error::DatabaseError) -> bool {
-    answer.is_unique_violation()
-        || answer.is_foreign_key_violation()
-        || answer.is_check_violation()
+    answer.is_unique_violation() || answer.is_foreign_key_violation() || answer.is_check_violation()
 }
 
 /// Codes that pass by themselves. Postgres: class 08 (connection), 40 (serialization, deadlock),
-/// 53 (resources), 57 (operator: shutdown, query cancelled), 55P03 (lock not available), 25P03
-/// (idle in transaction). SQLite: 5 (busy) and 6 (locked) with their extended forms.
+/// 53 (resources: disk full, too many connections), 57 (operator: shutdown, query cancelled), 58
+/// (disk), 55P03 (lock not available), 25P03 (idle in transaction). SQLite: busy, locked, I/O
+/// error and disk full, in the lowest byte of its extended codes.
 fn is_passing(code: Option<&str>) -> bool {
     let Some(code) = code else { return false };
-    let class = code.get(..2).unwrap_or_default();
-    (code.len() == 5 && ["08", "40", "53", "57"].contains(&class))
-        || ["55P03", "25P03", "5", "6", "261", "262", "517", "773"].contains(&code)
+    if code.len() == 5 {
+        let class = code.get(..2).unwrap_or_default();
+        return ["08", "40", "53", "57", "58"].contains(&class)
+            || ["55P03", "25P03"].contains(&code);
+    }
+    let primary = code.parse::<u32>().map(|extended| extended & 0xFF);
+    primary.is_ok_and(|primary| [5, 6, 10, 13].contains(&primary))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_what_does_not() {
+        let passing = ["40P01", "57014", "53100", "25P03", "5", "517", "13", "778"];
+        let lasting = ["23505", "42601", "22021", "25006", "1", "8", "2067", "787"];
+        for code in passing {
+            assert!(is_passing(Some(code)), "{code}");
+        }
+        for code in lasting {
+            assert!(!is_passing(Some(code)), "{code}");
+        }
+        assert!(!is_passing(None));
+    }
 }

@@ -14,13 +14,16 @@ mod error;
 pub mod events;
 pub mod jobs;
 pub mod operations;
+pub mod order_imports;
 pub mod orders;
+pub mod overview;
 pub mod reconciliations;
 pub mod records;
 pub mod rejections;
 pub mod statement;
 pub mod ticks;
 mod timestamp;
+mod words;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -28,14 +31,13 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 
 pub use error::StoreError;
-pub(crate) use statement::Statement;
+pub use statement::Statement;
 pub(crate) use timestamp::Timestamp;
+use words::words;
 
 /// Rows per multi-row statement: at twenty columns a row this stays below SQLite's 32,766 bound
 /// values and Postgres' 65,535.
@@ -107,7 +109,7 @@ impl Store {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             Self::connect_postgres(url, connections_max).await
         } else if url.starts_with("sqlite:") {
-            Self::connect_sqlite(url).await
+            Self::connect_sqlite(SqliteConnectOptions::from_str(url)?).await
         } else {
             Err(StoreError::Url)
         }
@@ -133,8 +135,8 @@ impl Store {
         Ok(Self::Postgres(pool))
     }
 
-    async fn connect_sqlite(url: &str) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::from_str(url)?
+    async fn connect_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
+        let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
@@ -147,20 +149,27 @@ impl Store {
                 .acquire_timeout(ACQUIRE_TIMEOUT)
         };
         let writer = pool(1).connect_with(options.clone()).await?;
-        let readers = pool(SQLITE_READERS_MAX).connect_with(options).await?;
+        let reading = options.pragma("query_only", "ON");
+        let readers = pool(SQLITE_READERS_MAX).connect_with(reading).await?;
         Ok(Self::Sqlite { writer, readers })
     }
 
     /// Opens the SQLite file at `path`, creating it where it is missing.
     pub async fn open_file(path: &Path) -> Result<Self, StoreError> {
-        Self::connect_sqlite(&format!("sqlite://{}", path.display())).await
+        // Not through a URL, where a `?` or a `%` in a folder's name would mean something else.
+        Self::connect_sqlite(SqliteConnectOptions::new().filename(path)).await
     }
 
     /// Brings the schema up to date; several daemons may do so at once.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self {
             Self::Postgres(pool) => POSTGRES_MIGRATIONS.run(pool).await?,
-            Self::Sqlite { writer, .. } => SQLITE_MIGRATIONS.run(writer).await?,
+            // sqlx takes a lock for this on Postgres only; here it is the one that writers take.
+            Self::Sqlite { writer, .. } => {
+                let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+                SQLITE_MIGRATIONS.run(&mut *transaction).await?;
+                transaction.commit().await?;
+            }
         }
         Ok(())
     }
@@ -189,16 +198,15 @@ impl Store {
         Ok(match self {
             Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
             // Taking the write lock at once keeps a read-then-write from failing half-way.
-            Self::Sqlite { writer, .. } => {
-                Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?)
-            }
+            Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
         })
     }
 
-    /// Starts a transaction that only reads.
+    /// Starts a transaction that only reads, and sees the database as it was at its first look.
     pub async fn read(&self) -> Result<Tx, StoreError> {
+        const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
         Ok(match self {
-            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Self::Postgres(pool) => Tx::Postgres(pool.begin_with(READ).await?),
             Self::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
         })
     }
@@ -230,6 +238,28 @@ impl Store {
             }
         }
     }
+}
+
+/// Every fixed statement with the file and the name it has there, for the test that prepares them
+/// all on both databases.
+pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
+    let files = [
+        ("events", events::STATEMENTS),
+        ("jobs", jobs::STATEMENTS),
+        ("operations", operations::STATEMENTS),
+        ("orders", orders::STATEMENTS),
+        ("overview", overview::STATEMENTS),
+        ("reconciliations", reconciliations::STATEMENTS),
+        ("overview", overview::STATEMENTS),
+        ("records", records::STATEMENTS),
+        ("rejections", rejections::STATEMENTS),
+        ("ticks", ticks::STATEMENTS),
+    ];
+    let named = files.into_iter().flat_map(|(file, statements)| {
+        let with_file = move |&(name, statement)| (file, name, statement);
+        statements.iter().map(with_file)
+    });
+    named.collect()
 }
 
 impl Tx {

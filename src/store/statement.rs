@@ -39,9 +39,9 @@ impl Statement {
 
 /// Declares the statements of a file and the list that the prepare-everything test walks.
 macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident = $text:literal $(+ postgres $tail:literal)?;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $text:expr $(, postgres $tail:literal)?;)*) => {
         $($(#[$doc])* const $name: $crate::store::Statement = $crate::store::Statement {
-            sqlite: $text,
+            sqlite: concat!($text),
             postgres: concat!($text $(, $tail)?),
         };)*
 

@@ -1,5 +1,18 @@
 //! One test binary: a file per job and per promise.
 
 mod bills;
+mod chaos;
+mod cli;
+mod config;
+mod connectors;
+mod http;
+mod import;
+mod order_expiry;
 mod reconcile_files;
+mod reconciliation;
+mod schedule;
 mod statement;
+mod store_conformance;
+mod support;
+mod tidy;
+mod two_daemons;

@@ -1,0 +1,291 @@
+//! `clearday jobs`: looks at jobs, retries and cancels them. None of it moves money.
+
+use std::io::{self, Write};
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
+use clearday_jobs::{JobId, JobKind};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::Outside;
+use super::exit::{CliError, Exit, OutputFormat};
+use super::schema::kind_parser;
+use super::statement::write_json;
+use super::table::{Table, visible};
+use super::views::{JobLine, JobStory, RejectionLine, instant};
+use crate::domain::job::{Job, JobState, UnknownJobState};
+use crate::engine::{Engine, OperateError, Waiting};
+use crate::store::events::TimelineEntry;
+use crate::store::jobs::JobFilter;
+use crate::store::operations::OperationView;
+use crate::store::rejections::Rejection;
+use crate::store::{events, jobs, operations, rejections};
+
+/// Look at jobs, retry and cancel them.
+#[derive(Debug, Args)]
+pub(super) struct JobsArgs {
+    #[command(subcommand)]
+    verb: JobsVerb,
+    /// How to print the answer.
+    #[arg(long, value_enum, default_value_t, global = true)]
+    format: OutputFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum JobsVerb {
+    /// List jobs, the newest first.
+    List(ListArgs),
+    /// Tell everything about one job: why it waits, its timeline, its calls to the outside.
+    Show {
+        /// The job.
+        id: JobId,
+    },
+    /// Make a waiting, dead or cancelled job due now, with all its attempts again.
+    Retry {
+        /// The job.
+        id: JobId,
+    },
+    /// Withdraw a job: at once when it waits, when its worker lets go if it runs.
+    Cancel {
+        /// The job.
+        id: JobId,
+    },
+    /// List submissions that were refused, with what was sent, the newest first.
+    Rejected(RejectedArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Only this kind.
+    #[arg(long, value_parser = kind_parser())]
+    kind: Option<JobKind>,
+    /// Only this state.
+    #[arg(long, value_parser = state_parser())]
+    state: Option<JobState>,
+    /// Only jobs accepted before this one: the last of the page before.
+    #[arg(long, value_name = "ID")]
+    before: Option<JobId>,
+    /// How many at most.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit_parser())]
+    limit: u16,
+}
+
+#[derive(Debug, Args)]
+struct RejectedArgs {
+    /// Only those refused before this one: the last of the page before.
+    #[arg(long, value_name = "ID")]
+    before: Option<Uuid>,
+    /// How many at most.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit_parser())]
+    limit: u16,
+}
+
+fn state_parser() -> impl TypedValueParser<Value = JobState> {
+    PossibleValuesParser::new(JobState::ALL.map(JobState::as_str))
+        .try_map(|name| -> Result<JobState, UnknownJobState> { name.parse() })
+}
+
+/// A page, not an export.
+fn limit_parser() -> impl TypedValueParser<Value = u16> {
+    clap::value_parser!(u16).range(1..=1_000)
+}
+
+/// Runs the verb and says how to exit.
+pub(super) async fn run(
+    args: JobsArgs,
+    engine: &Engine,
+    outside: &mut Outside<'_>,
+) -> Result<Exit, CliError> {
+    let who = who(&outside.environment);
+    let format = args.format;
+    let written = match args.verb {
+        JobsVerb::List(wanted) => {
+            let page = list(engine, &wanted).await?;
+            write_list(&page, format, outside.stdout)
+        }
+        JobsVerb::Show { id } => {
+            let story = show(engine, id).await?;
+            write_story(&story, format, outside.stdout)
+        }
+        JobsVerb::Retry { id } => {
+            let job = engine.retry(id, &who).await?;
+            write_list(&[job], format, outside.stdout)
+        }
+        JobsVerb::Cancel { id } => {
+            let job = engine.cancel(id, &who).await?;
+            write_list(&[job], format, outside.stdout)
+        }
+        JobsVerb::Rejected(wanted) => {
+            let page = rejected(engine, &wanted).await?;
+            write_rejected(&page, format, outside.stdout)
+        }
+    };
+    written.map_err(CliError::output)?;
+    Ok(Exit::Fine)
+}
+
+/// The account at the keyboard, as far as the environment tells.
+fn who(environment: &[(String, String)]) -> String {
+    let account = environment.iter().find(|(name, _)| name == "USER");
+    account.map_or_else(
+        || "somebody at the command line".to_owned(),
+        |(_, account)| format!("{account} at the command line"),
+    )
+}
+
+async fn list(engine: &Engine, wanted: &ListArgs) -> Result<Vec<Job>, CliError> {
+    let filter = JobFilter {
+        kind: wanted.kind,
+        state: wanted.state,
+        before: wanted.before,
+    };
+    let mut tx = engine.store().read().await?;
+    Ok(jobs::list(&mut tx, &filter, wanted.limit.into()).await?)
+}
+
+async fn rejected(engine: &Engine, wanted: &RejectedArgs) -> Result<Vec<Rejection>, CliError> {
+    let mut tx = engine.store().read().await?;
+    Ok(rejections::list(&mut tx, wanted.before, wanted.limit.into()).await?)
+}
+
+/// Everything about one job.
+struct Story {
+    job: Job,
+    waiting: Option<Waiting>,
+    timeline: Vec<TimelineEntry>,
+    operations: Vec<OperationView>,
+}
+
+async fn show(engine: &Engine, id: JobId) -> Result<Story, CliError> {
+    let mut tx = engine.store().read().await?;
+    let job = jobs::find(&mut tx, id).await?;
+    let job = job.ok_or(OperateError::NotFound(id))?;
+    Ok(Story {
+        waiting: engine.explain(&mut tx, &job).await?,
+        timeline: events::timeline(&mut tx, id).await?,
+        operations: operations::of_job(&mut tx, id).await?,
+        job,
+    })
+}
+
+#[derive(Serialize)]
+struct JobPage {
+    jobs: Vec<JobLine>,
+}
+
+#[derive(Serialize)]
+struct RejectionPage {
+    rejected: Vec<RejectionLine>,
+}
+
+fn write_list(page: &[Job], format: OutputFormat, mut out: &mut dyn Write) -> io::Result<()> {
+    if format == OutputFormat::Json {
+        let jobs = page.iter().map(Into::into).collect();
+        return write_json(&JobPage { jobs }, &mut out);
+    }
+    let mut table = Table::new(["job", "kind", "state", "run at", "attempt", "key", "note"]);
+    for job in page {
+        table.add([
+            job.id.to_string(),
+            job.kind.to_string(),
+            job.state.to_string(),
+            instant(job.run_at),
+            format!("{}/{}", job.attempt, job.attempts_max),
+            job.idempotency_key.clone(),
+            job.note.clone(),
+        ]);
+    }
+    table.write(out)
+}
+
+fn write_rejected(
+    page: &[Rejection],
+    format: OutputFormat,
+    mut out: &mut dyn Write,
+) -> io::Result<()> {
+    if format == OutputFormat::Json {
+        let rejected = page.iter().map(Into::into).collect();
+        return write_json(&RejectionPage { rejected }, &mut out);
+    }
+    let mut table = Table::new(["rejected at", "source", "kind", "key", "reason"]);
+    for rejection in page {
+        table.add([
+            instant(rejection.rejected_at),
+            rejection.source.clone(),
+            rejection.kind.clone().unwrap_or_default(),
+            rejection.idempotency_key.clone().unwrap_or_default(),
+            rejection.reason.clone(),
+        ]);
+    }
+    table.write(out)
+}
+
+fn write_story(story: &Story, format: OutputFormat, mut out: &mut dyn Write) -> io::Result<()> {
+    let Story {
+        job,
+        waiting,
+        timeline,
+        operations,
+    } = story;
+    if format == OutputFormat::Json {
+        let story = JobStory::of(job, waiting.as_ref(), timeline, operations);
+        return write_json(&story, &mut out);
+    }
+    writeln!(out, "job      {}", job.id)?;
+    writeln!(out, "kind     {}", job.kind)?;
+    writeln!(out, "key      {}", visible(&job.idempotency_key))?;
+    writeln!(out, "payload  {}", visible(&job.payload))?;
+    writeln!(out, "state    {}: {}", job.state, visible(&job.note))?;
+    if let Some(waiting) = waiting {
+        let until = waiting
+            .until
+            .map(|until| format!(" until {}", instant(until)));
+        let until = until.unwrap_or_default();
+        writeln!(out, "waits    {}{until}", visible(&waiting.reason))?;
+    }
+    writeln!(out)?;
+    write_timeline(timeline, out)?;
+    if !operations.is_empty() {
+        writeln!(out)?;
+        write_operations(operations, out)?;
+    }
+    Ok(())
+}
+
+fn write_timeline(timeline: &[TimelineEntry], out: &mut dyn Write) -> io::Result<()> {
+    let mut table = Table::new(["at", "event", "state", "attempt", "worker", "reason"]);
+    for entry in timeline {
+        table.add([
+            instant(entry.occurred_at),
+            entry.event.clone(),
+            entry.state.clone(),
+            entry.attempt.to_string(),
+            entry.worker.clone().unwrap_or_default(),
+            entry.reason.clone(),
+        ]);
+    }
+    table.write(out)
+}
+
+fn write_operations(operations: &[OperationView], out: &mut dyn Write) -> io::Result<()> {
+    let mut table = Table::new([
+        "operation",
+        "channel",
+        "reference",
+        "state",
+        "since",
+        "detail",
+    ]);
+    for operation in operations {
+        table.add([
+            operation.kind.clone(),
+            operation.channel.clone(),
+            operation.reference.clone(),
+            operation.state.clone(),
+            instant(operation.updated_at),
+            operation.detail.clone(),
+        ]);
+    }
+    table.write(out)
+}

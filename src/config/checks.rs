@@ -1,0 +1,196 @@
+//! What the type of a single setting cannot say: bounds, and settings that must agree.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::layers::Node;
+use super::{Channel, ConfigError, Jobs, Log, Secret, Settings};
+use crate::telemetry;
+
+/// A lease must survive two renewals that fail.
+const RENEWALS_PER_LEASE: u32 = 3;
+/// An emptied Redis may delay a job by 10 s, not longer: the sweep finds what nobody was woken for.
+const SWEEP_SECONDS_MAX: u64 = 10;
+const HOUR: u64 = 3_600;
+const DAY: u64 = 24 * HOUR;
+
+/// Refuses what does not fit; the layers tell where it was written.
+pub(super) struct Checks<'a>(pub(super) &'a Node);
+
+impl Checks<'_> {
+    fn refuse(&self, key: impl Into<String>, reason: impl Into<String>) -> ConfigError {
+        let key = key.into();
+        ConfigError::Value {
+            origin: self.0.find(&key).origin.clone(),
+            key,
+            reason: reason.into(),
+        }
+    }
+
+    /// Fills `url` from `url_file`.
+    pub(super) fn read_secret(
+        &self,
+        section: &str,
+        file: Option<&Path>,
+        url: &mut Option<Secret>,
+    ) -> Result<(), ConfigError> {
+        let Some(path) = file else { return Ok(()) };
+        let key = format!("{section}.url_file");
+        if url.is_some() {
+            let reason = format!("`{section}.url` is set beside it; keep one of the two");
+            return Err(self.refuse(key, reason));
+        }
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::SecretFile {
+            origin: self.0.find(&key).origin.clone(),
+            key: key.clone(),
+            path: path.to_owned(),
+            source,
+        })?;
+        if text.trim().is_empty() {
+            return Err(self.refuse(key, format!("{} is empty", path.display())));
+        }
+        *url = Some(Secret::new(text.trim()));
+        Ok(())
+    }
+
+    pub(super) fn all(&self, settings: &Settings) -> Result<(), ConfigError> {
+        self.urls(settings)?;
+        self.jobs(&settings.jobs)?;
+        self.log(&settings.log)?;
+        self.people(settings)?;
+        self.channels(&settings.channels)?;
+        self.unique(
+            "schedules",
+            "name",
+            settings.schedules.iter().map(|it| &it.name),
+        )
+    }
+
+    fn urls(&self, settings: &Settings) -> Result<(), ConfigError> {
+        let starts = |url: &Option<Secret>, schemes: &[&str]| {
+            url.as_ref().is_none_or(|url| {
+                schemes
+                    .iter()
+                    .any(|scheme| url.reveal().starts_with(scheme))
+            })
+        };
+        if !starts(
+            &settings.database.url,
+            &["sqlite:", "postgres://", "postgresql://"],
+        ) {
+            return Err(self.refuse("database.url", "must start with sqlite:// or postgres://"));
+        }
+        if !starts(
+            &settings.redis.url,
+            &["redis://", "rediss://", "redis+unix://", "unix://"],
+        ) {
+            return Err(self.refuse("redis.url", "must start with redis:// or rediss://"));
+        }
+        self.between(
+            "database.connections_max",
+            settings.database.connections_max,
+            1,
+            1_000,
+        )
+    }
+
+    fn jobs(&self, jobs: &Jobs) -> Result<(), ConfigError> {
+        self.within("jobs.lease_seconds", jobs.lease, HOUR)?;
+        self.within("jobs.heartbeat_seconds", jobs.heartbeat, HOUR)?;
+        self.within("jobs.sweep_seconds", jobs.sweep, SWEEP_SECONDS_MAX)?;
+        self.within("jobs.handler_timeout_seconds", jobs.handler_timeout, DAY)?;
+        self.within("jobs.shutdown_seconds", jobs.shutdown, HOUR)?;
+        self.between("jobs.attempts_max", jobs.attempts_max, 1, 1_000)?;
+        self.between("jobs.rescues_max", jobs.rescues_max, 1, 1_000)?;
+        self.between("jobs.concurrency", jobs.concurrency, 1, 1_000)?;
+        if jobs.heartbeat.saturating_mul(RENEWALS_PER_LEASE) > jobs.lease {
+            let reason = format!(
+                "must be at most a third of `jobs.lease_seconds` ({}), so that a lease survives two failed renewals",
+                jobs.lease.as_secs()
+            );
+            return Err(self.refuse("jobs.heartbeat_seconds", reason));
+        }
+        Ok(())
+    }
+
+    fn log(&self, log: &Log) -> Result<(), ConfigError> {
+        telemetry::parse_filter(&log.filter)
+            .map(drop)
+            .map_err(|error| self.refuse("log.filter", error.to_string()))
+    }
+
+    fn people(&self, settings: &Settings) -> Result<(), ConfigError> {
+        let people = &settings.people;
+        if people.is_empty() && !settings.http.listen.ip().is_loopback() {
+            let reason = "is open to other machines, but there are no [[people]]: name somebody, \
+                          or listen on 127.0.0.1";
+            return Err(self.refuse("http.listen", reason));
+        }
+        self.unique("people", "name", people.iter().map(|it| &it.name))?;
+        self.unique(
+            "people",
+            "token_sha256",
+            people.iter().map(|it| it.token_sha256.0),
+        )
+    }
+
+    fn channels(&self, channels: &[Channel]) -> Result<(), ConfigError> {
+        for (index, channel) in channels.iter().enumerate() {
+            let key = |key: &str| format!("channels[{index}].{key}");
+            let is_http = ["http://", "https://"]
+                .iter()
+                .any(|it| channel.url.starts_with(it));
+            if !is_http {
+                return Err(self.refuse(key("url"), "must start with https:// or http://"));
+            }
+            self.within(
+                &key("connect_timeout_seconds"),
+                channel.connect_timeout,
+                HOUR,
+            )?;
+            self.within(
+                &key("request_timeout_seconds"),
+                channel.request_timeout,
+                HOUR,
+            )?;
+        }
+        self.unique("channels", "name", channels.iter().map(|it| &it.name))
+    }
+
+    /// Refuses the second of two equal values of one key in a list.
+    fn unique<T: Ord>(
+        &self,
+        list: &str,
+        key: &str,
+        values: impl Iterator<Item = T>,
+    ) -> Result<(), ConfigError> {
+        let mut first_of = BTreeMap::new();
+        for (index, value) in values.enumerate() {
+            if let Some(first) = first_of.insert(value, index) {
+                let reason = format!("is also the {key} of {list}[{first}]");
+                return Err(self.refuse(format!("{list}[{index}].{key}"), reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn within(&self, key: &str, duration: Duration, seconds_max: u64) -> Result<(), ConfigError> {
+        let seconds = duration.as_secs();
+        if (1..=seconds_max).contains(&seconds) {
+            return Ok(());
+        }
+        Err(self.refuse(
+            key,
+            format!("must be 1 to {seconds_max} seconds, not {seconds}"),
+        ))
+    }
+
+    fn between(&self, key: &str, number: u32, min: u32, max: u32) -> Result<(), ConfigError> {
+        if (min..=max).contains(&number) {
+            return Ok(());
+        }
+        Err(self.refuse(key, format!("must be {min} to {max}, not {number}")))
+    }
+}

@@ -1,0 +1,116 @@
+//! The sandbox as the process that runs it holds it: the operator's, the buyer's and the test's side door.
+//!
+//! Every lock is held for one step of memory and never across an await.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use clearday_jobs::{Money, Reference};
+
+use super::books::{Books, Closing, Effect, Payment, Refusal};
+use super::faults::{Fault, FaultTicket, Faults, Operation};
+use crate::connectors::Now;
+
+/// A sandbox; clones are the same one.
+#[derive(Clone)]
+pub struct SandboxHandle(Arc<Sandbox>);
+
+struct Sandbox {
+    books: Mutex<Books>,
+    faults: Mutex<Faults>,
+    now: Now,
+}
+
+impl SandboxHandle {
+    /// A sandbox with empty books, which nobody can reach before [`super::serve`] runs.
+    pub fn new(now: Now) -> Self {
+        Self(Arc::new(Sandbox {
+            books: Mutex::default(),
+            faults: Mutex::default(),
+            now,
+        }))
+    }
+
+    /// Creates a payment for the buyer to pay.
+    pub fn create(&self, reference: &Reference, amount: Money) -> Result<Payment, Refusal> {
+        let now = self.now();
+        self.lock_books().create(reference, amount, now)
+    }
+
+    /// The buyer pays.
+    pub fn pay(&self, reference: &Reference) -> Result<Payment, Refusal> {
+        let now = self.now();
+        self.lock_books().pay(reference, now)
+    }
+
+    /// Everything the sandbox knows, as it stands now.
+    pub fn books(&self) -> Books {
+        self.lock_books().clone()
+    }
+
+    /// Every effect since the sandbox began, in the order they happened.
+    pub fn effects(&self) -> Vec<Effect> {
+        self.lock_books().effects().to_vec()
+    }
+
+    /// Lets something go wrong, once, with the next such request.
+    pub fn queue_fault(
+        &self,
+        operation: Operation,
+        reference: &Reference,
+        fault: Fault,
+    ) -> FaultTicket {
+        lock(&self.0.faults).queue(operation, reference.clone(), fault)
+    }
+
+    pub(super) fn close(
+        &self,
+        reference: &Reference,
+        idempotency_key: &str,
+    ) -> Result<Closing, Refusal> {
+        let now = self.now();
+        self.lock_books().close(reference, idempotency_key, now)
+    }
+
+    pub(super) fn query(&self, reference: &Reference) -> Result<Payment, Refusal> {
+        let books = self.lock_books();
+        books
+            .find(reference)
+            .cloned()
+            .ok_or(Refusal::PaymentNotFound)
+    }
+
+    pub(super) fn take_fault(
+        &self,
+        operation: Operation,
+        reference: &Reference,
+    ) -> Option<(Fault, FaultTicket)> {
+        lock(&self.0.faults).take(operation, reference)
+    }
+
+    pub(super) fn find_fault(&self, id: u64) -> Option<FaultTicket> {
+        lock(&self.0.faults).find(id)
+    }
+
+    fn lock_books(&self) -> MutexGuard<'_, Books> {
+        lock(&self.0.books)
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        (self.0.now)()
+    }
+}
+
+impl fmt::Debug for SandboxHandle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("SandboxHandle")
+            .finish_non_exhaustive()
+    }
+}
+
+/// A poisoned lock is taken all the same: no step in here stops half-way.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

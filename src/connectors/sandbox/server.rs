@@ -1,0 +1,264 @@
+//! The sandbox's HTTP face, on loopback only.
+//!
+//! Thin: it reads a request, lets [`SandboxHandle`] decide, and lets the queued fault decide how much of that is
+//! heard. There is no authentication, which is why it refuses to listen where others could reach it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Json, Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use clearday_jobs::Reference;
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::books::Refusal;
+use super::connection::{Cord, Cut, CuttableListener};
+use super::faults::{Fault, FaultTicket, Operation};
+use super::handle::SandboxHandle;
+use super::messages::{
+    ClosedBody, CreateBody, EffectBody, ErrorBody, FaultBody, NOT_PROCESSED, PaymentBody,
+    TicketBody,
+};
+
+/// Why the sandbox does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The listener could be reached from outside.
+    #[error("the sandbox serves on loopback only, and {0} is not")]
+    NotLoopback(SocketAddr),
+    /// The listener failed.
+    #[error("the sandbox cannot listen")]
+    Listen(#[from] io::Error),
+}
+
+/// Serves until `stop`, then lets held answers go, finishes what it was asked, and returns.
+pub async fn serve(
+    listener: TcpListener,
+    sandbox: SandboxHandle,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let address = listener.local_addr()?;
+    if !address.ip().is_loopback() {
+        return Err(ServeError::NotLoopback(address));
+    }
+    let service = router(Face {
+        sandbox,
+        stop: stop.clone(),
+    })
+    .into_make_service_with_connect_info::<Cord>();
+    axum::serve(CuttableListener(listener), service)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await?;
+    Ok(())
+}
+
+#[derive(Clone)]
+struct Face {
+    sandbox: SandboxHandle,
+    stop: CancellationToken,
+}
+
+fn router(face: Face) -> Router {
+    Router::new()
+        .route("/v1/payments", post(create))
+        .route("/v1/payments/{reference}", get(query))
+        .route("/v1/payments/{reference}/close", post(close))
+        .route("/v1/payments/{reference}/pay", post(pay))
+        .route("/v1/effects", get(effects))
+        .route("/v1/faults", post(queue_fault))
+        .route("/v1/faults/{id}", get(show_fault))
+        .route("/v1/faults/{id}/release", post(release_fault))
+        .with_state(face)
+}
+
+async fn create(
+    State(face): State<Face>,
+    ConnectInfo(cord): ConnectInfo<Cord>,
+    Json(body): Json<CreateBody>,
+) -> Response {
+    let reference = &body.reference;
+    let act = || face.sandbox.create(reference, body.amount.into());
+    let answer = || reply(reference, act().map(PaymentBody::from));
+    face.disturb(cord, Operation::Create, reference, answer)
+        .await
+}
+
+async fn query(
+    State(face): State<Face>,
+    ConnectInfo(cord): ConnectInfo<Cord>,
+    Path(reference): Path<Reference>,
+) -> Response {
+    let act = || face.sandbox.query(&reference);
+    let answer = || reply(&reference, act().map(PaymentBody::from));
+    face.disturb(cord, Operation::Query, &reference, answer)
+        .await
+}
+
+async fn close(
+    State(face): State<Face>,
+    ConnectInfo(cord): ConnectInfo<Cord>,
+    Path(reference): Path<Reference>,
+    headers: HeaderMap,
+) -> Response {
+    let key = headers
+        .get("idempotency-key")
+        .and_then(|key| key.to_str().ok());
+    let Some(key) = key.filter(|key| !key.is_empty()) else {
+        return error(
+            StatusCode::BAD_REQUEST,
+            "idempotency_key_missing",
+            "closing wants the header Idempotency-Key",
+            Some(&reference),
+        );
+    };
+    let act = || face.sandbox.close(&reference, key);
+    let answer = || {
+        let closed = act().map(|closing| ClosedBody::new(&reference, &closing));
+        reply(&reference, closed)
+    };
+    face.disturb(cord, Operation::Close, &reference, answer)
+        .await
+}
+
+async fn pay(
+    State(face): State<Face>,
+    ConnectInfo(cord): ConnectInfo<Cord>,
+    Path(reference): Path<Reference>,
+) -> Response {
+    let act = || face.sandbox.pay(&reference);
+    let answer = || reply(&reference, act().map(PaymentBody::from));
+    face.disturb(cord, Operation::Pay, &reference, answer).await
+}
+
+async fn effects(State(face): State<Face>) -> Response {
+    let effects = face.sandbox.effects().into_iter().map(EffectBody::from);
+    Json(effects.collect::<Vec<_>>()).into_response()
+}
+
+async fn queue_fault(State(face): State<Face>, Json(body): Json<FaultBody>) -> Response {
+    let ticket = face
+        .sandbox
+        .queue_fault(body.operation, &body.reference, body.fault);
+    (StatusCode::CREATED, Json(TicketBody::from(&ticket))).into_response()
+}
+
+async fn show_fault(State(face): State<Face>, Path(id): Path<u64>) -> Response {
+    with_ticket(&face, id, |_| ())
+}
+
+async fn release_fault(State(face): State<Face>, Path(id): Path<u64>) -> Response {
+    with_ticket(&face, id, FaultTicket::release)
+}
+
+fn with_ticket(face: &Face, id: u64, act: impl FnOnce(&FaultTicket)) -> Response {
+    let Some(ticket) = face.sandbox.find_fault(id) else {
+        let message = "no fault has this number";
+        return error(StatusCode::NOT_FOUND, "fault_not_found", message, None);
+    };
+    act(&ticket);
+    Json(TicketBody::from(&ticket)).into_response()
+}
+
+impl Face {
+    /// Answers, unless a fault waits for this request: then as the fault says.
+    async fn disturb(
+        &self,
+        cord: Cord,
+        operation: Operation,
+        reference: &Reference,
+        answer: impl FnOnce() -> Response,
+    ) -> Response {
+        let Some((fault, ticket)) = self.sandbox.take_fault(operation, reference) else {
+            return answer();
+        };
+        match fault {
+            Fault::LostRequest => {
+                cord.pull(Cut::Close);
+                ticket.strike();
+                unheard()
+            }
+            Fault::Unavailable => {
+                ticket.strike();
+                let message = "try again later; nothing was done";
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                error(status, NOT_PROCESSED, message, Some(reference))
+            }
+            Fault::LostAnswer => {
+                let answer = answer();
+                cord.pull(Cut::Reset);
+                ticket.strike();
+                answer
+            }
+            Fault::ErrorAfterEffect => {
+                drop(answer());
+                ticket.strike();
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                error(status, "internal", "something went wrong", Some(reference))
+            }
+            Fault::SlowAnswer { delay_ms } => {
+                let answer = answer();
+                ticket.strike();
+                tokio::select! {
+                    () = sleep(Duration::from_millis(delay_ms)) => {}
+                    () = self.wait_until_let_go(&ticket) => {}
+                }
+                answer
+            }
+            Fault::HeldAnswer => {
+                let answer = answer();
+                ticket.strike();
+                self.wait_until_let_go(&ticket).await;
+                answer
+            }
+        }
+    }
+
+    async fn wait_until_let_go(&self, ticket: &FaultTicket) {
+        tokio::select! {
+            () = ticket.wait_until_released() => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+}
+
+/// What a handler returns when its connection is cut and nobody will read it.
+fn unheard() -> Response {
+    StatusCode::OK.into_response()
+}
+
+fn reply<Body: serde::Serialize>(reference: &Reference, answer: Result<Body, Refusal>) -> Response {
+    match answer {
+        Ok(body) => Json(body).into_response(),
+        Err(refusal) => error(
+            status_of(refusal),
+            refusal.code(),
+            &refusal.to_string(),
+            Some(reference),
+        ),
+    }
+}
+
+fn status_of(refusal: Refusal) -> StatusCode {
+    match refusal {
+        Refusal::PaymentNotFound => StatusCode::NOT_FOUND,
+        Refusal::OrderPaid | Refusal::OrderClosed | Refusal::ReferenceReused => {
+            StatusCode::CONFLICT
+        }
+        Refusal::KeyReused | Refusal::AmountNotPositive => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+fn error(status: StatusCode, code: &str, message: &str, reference: Option<&Reference>) -> Response {
+    let body = ErrorBody {
+        code: code.to_owned(),
+        message: message.to_owned(),
+        reference: reference.cloned(),
+    };
+    (status, Json(body)).into_response()
+}

@@ -1,0 +1,449 @@
+//! Decides how an order that nobody paid for in time comes to its end.
+//!
+//! At exactly `expires_at` the group becomes *expiring*: no payment may start. It becomes *expired*
+//! only with proof that every reference ever issued for it is closed: query, close at the channel,
+//! expire. Money found on the way is taken. Members of a combination move together, at the
+//! earliest member's deadline; one member in review holds all.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use clearday_jobs::{Money, OrderNo};
+
+use super::operation::{Operation, OperationState};
+use super::order::{Order, OrderState, PaymentReference, ReferenceState};
+
+/// How soon a group held by a review is looked at again.
+const REVIEW_RECHECK: TimeDelta = TimeDelta::minutes(1);
+/// How soon an open question is put to the channel again.
+const QUERY_AGAIN: TimeDelta = TimeDelta::seconds(5);
+
+/// Everything known about a group, read in one transaction.
+#[derive(Clone, Debug, Default)]
+pub struct GroupSnapshot {
+    /// Its members, by number.
+    pub orders: Vec<Order>,
+    /// Every reference ever issued for it, with the newest attempt to close it.
+    pub references: Vec<(PaymentReference, Option<Operation>)>,
+}
+
+/// What to do with a group now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExpiryDecision {
+    /// Nothing is left to do; why.
+    Settled(&'static str),
+    /// Look again at this instant.
+    Snooze(DateTime<Utc>, String),
+    /// The deadline came: forbid new payments.
+    BeginExpiring,
+    /// Ask the channel about this reference.
+    Query(PaymentReference, Option<Operation>),
+    /// A reference was paid: the group is paid.
+    TakePayment,
+    /// Every reference is proved closed.
+    Expire,
+}
+
+/// Decides the next step for a group.
+///
+/// The window is half-open: at exactly the deadline the group is expiring.
+pub fn decide_expiry(group: &GroupSnapshot, now: DateTime<Utc>) -> ExpiryDecision {
+    let live = || group.orders.iter().filter(|order| !order.state.is_final());
+    let Some(deadline) = live().map(|order| order.expires_at).min() else {
+        return ExpiryDecision::Settled(settled_reason(&group.orders));
+    };
+    let is_paid = |(reference, _): &(PaymentReference, _)| reference.state == ReferenceState::Paid;
+    if group.references.iter().any(is_paid) {
+        return ExpiryDecision::TakePayment;
+    }
+    if let Some(held) = live().find(|order| order.state == OrderState::InReview) {
+        let reason = format!(
+            "order {} is in review, which stops the clock",
+            held.order_no
+        );
+        return ExpiryDecision::Snooze(later(now, REVIEW_RECHECK), reason);
+    }
+    if live().any(|order| order.state == OrderState::Open) {
+        return if now < deadline {
+            ExpiryDecision::Snooze(deadline, "not due: the order may still be paid".to_owned())
+        } else {
+            ExpiryDecision::BeginExpiring
+        };
+    }
+    let open = group
+        .references
+        .iter()
+        .find(|(reference, _)| reference.state == ReferenceState::Open);
+    match open {
+        Some((reference, operation)) => ExpiryDecision::Query(reference.clone(), operation.clone()),
+        None => ExpiryDecision::Expire,
+    }
+}
+
+fn settled_reason(orders: &[Order]) -> &'static str {
+    if orders.iter().any(|order| order.state == OrderState::Paid) {
+        "the order was paid"
+    } else if orders
+        .iter()
+        .any(|order| order.state == OrderState::Expired)
+    {
+        "the order had expired before"
+    } else {
+        "the order was cancelled"
+    }
+}
+
+/// What the channel says of a reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelView {
+    /// It may be paid.
+    NotPaid,
+    /// Money came.
+    Paid,
+    /// Nobody can pay it any more.
+    Closed,
+    /// The channel has never heard of it.
+    NotFound,
+}
+
+/// What the channel promises about closing.
+#[derive(Clone, Copy, Debug)]
+pub struct ClosePromises {
+    /// The same key again has no second effect.
+    pub is_idempotent: bool,
+    /// After this long without effect, a call that left has none any more.
+    pub processing_window: TimeDelta,
+}
+
+/// What to do with one reference after the channel answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseDecision {
+    /// The answer proves it closed.
+    RecordClosed,
+    /// The answer proves it paid.
+    RecordPaid,
+    /// Ask the channel to close it, for the first time under this generation.
+    Close {
+        /// Number of the key; 1 is the first.
+        generation: u32,
+    },
+    /// Send the open operation again: the channel takes the same key once.
+    Replay(Operation),
+    /// The open operation is proved without effect: give it up, then decide again.
+    GiveUp(Operation),
+    /// Nobody knows yet; ask again then.
+    Wait(DateTime<Utc>, String),
+}
+
+/// Decides what the channel's answer about one reference means.
+///
+/// `expiring_since` is when payments were forbidden; "not found" counts as proof only when the
+/// channel's processing window has passed since.
+pub fn decide_close(
+    view: ChannelView,
+    last: Option<&Operation>,
+    promises: ClosePromises,
+    expiring_since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> CloseDecision {
+    match view {
+        ChannelView::Closed => CloseDecision::RecordClosed,
+        ChannelView::Paid => CloseDecision::RecordPaid,
+        ChannelView::NotFound => {
+            let quarantine = later(expiring_since, promises.processing_window);
+            if now >= quarantine {
+                CloseDecision::RecordClosed
+            } else {
+                let reason = "the channel does not know the reference; that is believed when its \
+                              processing window has passed";
+                CloseDecision::Wait(quarantine, reason.to_owned())
+            }
+        }
+        ChannelView::NotPaid => match last {
+            None => CloseDecision::Close { generation: 1 },
+            Some(operation) => after_not_paid(operation, promises, now),
+        },
+    }
+}
+
+fn after_not_paid(
+    operation: &Operation,
+    promises: ClosePromises,
+    now: DateTime<Utc>,
+) -> CloseDecision {
+    match operation.state {
+        // The channel contradicts itself; a new key, but never in a tight loop.
+        OperationState::Succeeded | OperationState::Declined => {
+            let again = later(operation.updated_at, QUERY_AGAIN);
+            if now < again {
+                let reason = format!(
+                    "the channel answered {} and yet says it may be paid; it is asked again",
+                    operation.idempotency_key
+                );
+                CloseDecision::Wait(again, reason)
+            } else {
+                CloseDecision::Close {
+                    generation: operation.generation.saturating_add(1),
+                }
+            }
+        }
+        OperationState::Intended | OperationState::Unknown if promises.is_idempotent => {
+            CloseDecision::Replay(operation.clone())
+        }
+        OperationState::Intended | OperationState::Unknown => {
+            let quarantine = operation.quarantined_until(promises.processing_window);
+            if now >= quarantine {
+                CloseDecision::GiveUp(operation.clone())
+            } else {
+                let reason = format!(
+                    "close {} has an unknown outcome since {}; the channel is asked again",
+                    operation.idempotency_key,
+                    operation.updated_at.to_rfc3339()
+                );
+                CloseDecision::Wait(quarantine.min(later(now, QUERY_AGAIN)), reason)
+            }
+        }
+    }
+}
+
+/// When to ask again about a call whose answer was lost just now.
+pub fn ask_again_at(now: DateTime<Utc>) -> DateTime<Utc> {
+    later(now, QUERY_AGAIN)
+}
+
+/// What the members of a group owe together.
+///
+/// # Errors
+/// The number of the first order in another currency, or at which the sum is too large.
+pub fn group_total(orders: &[Order]) -> Result<Option<Money>, OrderNo> {
+    let mut total: Option<Money> = None;
+    for order in orders {
+        total = Some(match total {
+            None => order.total,
+            Some(sum) => sum
+                .checked_add(order.total)
+                .map_err(|_| order.order_no.clone())?,
+        });
+    }
+    Ok(total)
+}
+
+fn later(instant: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
+    instant
+        .checked_add_signed(by)
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::operation::OperationKind;
+    use clearday_jobs::{Currency, JobId, OperationId};
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    fn noon() -> DateTime<Utc> {
+        "2026-03-02T12:00:00Z".parse().unwrap()
+    }
+
+    fn order(number: &str, state: OrderState, expires_at: DateTime<Utc>) -> Order {
+        Order {
+            order_no: number.parse().unwrap(),
+            group_no: "G-1".parse().unwrap(),
+            merchant_id: "M-1".parse().unwrap(),
+            total: Money::from_minor(100, Currency::parse("CNY").unwrap()),
+            state,
+            version: 1,
+            expires_at,
+            updated_at: noon(),
+        }
+    }
+
+    fn reference(state: ReferenceState) -> (PaymentReference, Option<Operation>) {
+        let reference = PaymentReference {
+            channel: "sandbox".parse().unwrap(),
+            reference: "R-1".parse().unwrap(),
+            state,
+        };
+        (reference, None)
+    }
+
+    fn operation(state: OperationState) -> Operation {
+        Operation {
+            id: OperationId(Uuid::nil()),
+            job_id: JobId(Uuid::nil()),
+            kind: OperationKind::Close,
+            channel: "sandbox".parse().unwrap(),
+            reference: "R-1".parse().unwrap(),
+            generation: 1,
+            idempotency_key: "close:sandbox:R-1:1".to_owned(),
+            state,
+            intended_at: noon(),
+            updated_at: noon(),
+        }
+    }
+
+    fn group(
+        states: &[OrderState],
+        references: Vec<(PaymentReference, Option<Operation>)>,
+    ) -> GroupSnapshot {
+        let orders = states
+            .iter()
+            .enumerate()
+            .map(|(number, state)| order(&format!("O-{number}"), *state, noon()))
+            .collect();
+        GroupSnapshot { orders, references }
+    }
+
+    fn name(decision: &ExpiryDecision) -> &'static str {
+        match decision {
+            ExpiryDecision::Settled(_) => "settled",
+            ExpiryDecision::Snooze(..) => "snooze",
+            ExpiryDecision::BeginExpiring => "begin expiring",
+            ExpiryDecision::Query(..) => "query",
+            ExpiryDecision::TakePayment => "take payment",
+            ExpiryDecision::Expire => "expire",
+        }
+    }
+
+    #[test]
+    fn the_next_step_of_a_due_order_follows_from_its_state_and_its_reference() {
+        use OrderState::{Cancelled, Expired, Expiring, InReview, Open, Paid};
+        let mut table: Vec<String> = Vec::new();
+        for state in [Open, InReview, Expiring, Expired, Paid, Cancelled] {
+            let steps: Vec<&str> = [
+                vec![],
+                vec![reference(ReferenceState::Open)],
+                vec![reference(ReferenceState::Closed)],
+                vec![reference(ReferenceState::Paid)],
+            ]
+            .into_iter()
+            .map(|references| name(&decide_expiry(&group(&[state], references), noon())))
+            .collect();
+            table.push(format!("{state}: {}", steps.join(", ")));
+        }
+        // No reference, one open, one closed, one paid.
+        assert_eq!(
+            table.join("\n"),
+            "\
+open: begin expiring, begin expiring, begin expiring, take payment
+in_review: snooze, snooze, snooze, take payment
+expiring: expire, query, expire, take payment
+expired: settled, settled, settled, settled
+paid: settled, settled, settled, settled
+cancelled: settled, settled, settled, settled"
+        );
+    }
+
+    #[test]
+    fn the_deadline_itself_is_too_late_to_pay() {
+        let group = group(&[OrderState::Open], vec![]);
+        let before = noon() - TimeDelta::microseconds(1);
+        assert!(matches!(
+            decide_expiry(&group, before),
+            ExpiryDecision::Snooze(until, _) if until == noon()
+        ));
+        assert_eq!(decide_expiry(&group, noon()), ExpiryDecision::BeginExpiring);
+    }
+
+    #[test]
+    fn a_combination_moves_at_its_earliest_deadline_and_one_review_holds_all() {
+        let mut both = group(&[OrderState::Open, OrderState::Open], vec![]);
+        both.orders[1].expires_at = noon() + TimeDelta::days(1);
+        assert_eq!(decide_expiry(&both, noon()), ExpiryDecision::BeginExpiring);
+        both.orders[1].state = OrderState::InReview;
+        assert_eq!(name(&decide_expiry(&both, noon())), "snooze");
+    }
+
+    fn close_name(decision: &CloseDecision) -> String {
+        match decision {
+            CloseDecision::RecordClosed => "record closed".to_owned(),
+            CloseDecision::RecordPaid => "record paid".to_owned(),
+            CloseDecision::Close { generation } => format!("close {generation}"),
+            CloseDecision::Replay(_) => "replay".to_owned(),
+            CloseDecision::GiveUp(_) => "give up".to_owned(),
+            CloseDecision::Wait(..) => "wait".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_unknown_close_is_never_sent_again_blindly() {
+        use OperationState::{Declined, Intended, Succeeded, Unknown};
+        let window = TimeDelta::minutes(5);
+        let mut table: Vec<String> = Vec::new();
+        for is_idempotent in [true, false] {
+            for last in [
+                None,
+                Some(Intended),
+                Some(Unknown),
+                Some(Declined),
+                Some(Succeeded),
+            ] {
+                let operation = last.map(operation);
+                let promises = ClosePromises {
+                    is_idempotent,
+                    processing_window: window,
+                };
+                let at = |now| {
+                    let view = ChannelView::NotPaid;
+                    close_name(&decide_close(
+                        view,
+                        operation.as_ref(),
+                        promises,
+                        noon(),
+                        now,
+                    ))
+                };
+                table.push(format!(
+                    "{}, {}: {}, then {}",
+                    if is_idempotent {
+                        "idempotent"
+                    } else {
+                        "not idempotent"
+                    },
+                    last.map_or("none", OperationState::as_str),
+                    at(noon()),
+                    at(noon() + window),
+                ));
+            }
+        }
+        // The channel says "may be paid": at once, and after its processing window.
+        assert_eq!(
+            table.join("\n"),
+            "\
+idempotent, none: close 1, then close 1
+idempotent, intended: replay, then replay
+idempotent, unknown: replay, then replay
+idempotent, declined: wait, then close 2
+idempotent, succeeded: wait, then close 2
+not idempotent, none: close 1, then close 1
+not idempotent, intended: wait, then give up
+not idempotent, unknown: wait, then give up
+not idempotent, declined: wait, then close 2
+not idempotent, succeeded: wait, then close 2"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn not_found_proves_nothing_before_the_processing_window_has_passed(
+            window_s in 0_i64..100_000, waited_s in 0_i64..200_000, is_idempotent: bool,
+        ) {
+            let promises = ClosePromises {
+                is_idempotent,
+                processing_window: TimeDelta::seconds(window_s),
+            };
+            let now = later(noon(), TimeDelta::seconds(waited_s));
+            let decision = decide_close(ChannelView::NotFound, None, promises, noon(), now);
+            prop_assert_eq!(decision == CloseDecision::RecordClosed, waited_s >= window_s);
+        }
+
+        #[test]
+        fn nothing_expires_while_a_reference_may_still_be_paid(
+            states in proptest::collection::vec(0_usize..6, 1..4), minutes in -60_i64..60,
+        ) {
+            let states: Vec<OrderState> = states.into_iter().map(|n| OrderState::ALL[n]).collect();
+            let group = group(&states, vec![reference(ReferenceState::Open)]);
+            let decision = decide_expiry(&group, later(noon(), TimeDelta::minutes(minutes)));
+            prop_assert_ne!(decision, ExpiryDecision::Expire);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Takes whole files in: every row of a file in one transaction, or none of it.
+//!
+//! The same file again changes nothing. What an order owes to its deadline, a job of
+//! `order_expiry`, is accepted in the transaction that writes the order down. While a file is being
+//! written on SQLite, other writers wait for it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use chrono::{SecondsFormat, SubsecRound};
+use clearday_jobs::{JobKind, OrderExpiry, Reference, Version};
+
+use super::accept::{Acceptance, Source, Submission};
+use super::{Engine, Refusal};
+use crate::domain::import::orders::OrderRow;
+use crate::domain::import::plan::{Deadline, ImportPlan, plan_orders};
+use crate::domain::import::records::{RecordRow, decide_record_update};
+use crate::domain::import::{ImportSummary, RefusedRow, RowEffect};
+use crate::domain::record::{Record, RecordKind};
+use crate::store::orders::OrderChange;
+use crate::store::records::CHUNK_RECORDS_MAX;
+use crate::store::{StoreError, Tx, order_imports, orders, records};
+
+/// Jobs accepted together; a bound on memory, not on speed.
+const DEADLINES_PER_BATCH: usize = 1_000;
+/// Both databases keep microseconds; a finer instant would not come back equal.
+const SUBSECOND_DIGITS: u16 = 6;
+
+/// Why a file was not imported; nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// A row contradicts what is known, or another row.
+    #[error(transparent)]
+    Refused(#[from] RefusedRow),
+    /// The job for an order's deadline was refused.
+    #[error("line {line}: no job can wait for the deadline")]
+    Deadline {
+        /// The line.
+        line: u64,
+        /// Why.
+        #[source]
+        source: Refusal,
+    },
+    /// Somebody else changed an order of the file meanwhile; again, the file will see it.
+    #[error("an order of the file was changed while it was being imported: import it again")]
+    LostRace,
+    /// The database refused or did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Engine {
+    /// Imports a file of orders.
+    pub async fn import_orders(&self, rows: &[OrderRow]) -> Result<ImportSummary, ImportError> {
+        let mut tx = self.store().begin().await?;
+        let known = order_imports::load_known(&mut tx, rows).await?;
+        let plan = plan_orders(rows, &known)?;
+        self.carry_out(&mut tx, &plan).await?;
+        let due = self.accept_deadlines(&mut tx, &plan.deadlines).await?;
+        tx.commit().await?;
+        self.ring(due);
+        Ok(plan.summary)
+    }
+
+    async fn carry_out(&self, tx: &mut Tx, plan: &ImportPlan) -> Result<(), ImportError> {
+        let now = self.clock().now();
+        let inserted = order_imports::insert_all(tx, &plan.new, now).await?;
+        expect_all(inserted, plan.new.len())?;
+        for change in &plan.changes {
+            let change = OrderChange {
+                order: &change.order,
+                state: change.state,
+                expires_at: change.expires_at,
+                reason: change.reason,
+                job_id: None,
+            };
+            if !orders::apply(tx, change, now).await? {
+                return Err(ImportError::LostRace);
+            }
+        }
+        let issued = order_imports::issue_all(tx, &plan.references, now).await?;
+        expect_all(issued, plan.references.len())
+    }
+
+    async fn accept_deadlines(
+        &self,
+        tx: &mut Tx,
+        deadlines: &[Deadline],
+    ) -> Result<BTreeSet<JobKind>, ImportError> {
+        let mut due = BTreeSet::new();
+        for batch in deadlines.chunks(DEADLINES_PER_BATCH) {
+            let submissions = batch.iter().map(expiry_of).collect();
+            let (answers, rings) = self.accept_in(tx, submissions).await?;
+            due.extend(rings);
+            for (deadline, answer) in batch.iter().zip(answers) {
+                match answer {
+                    Acceptance::New(_) | Acceptance::Known(..) => {}
+                    Acceptance::Refused(source) => {
+                        let line = deadline.line;
+                        return Err(ImportError::Deadline { line, source });
+                    }
+                }
+            }
+        }
+        Ok(due)
+    }
+
+    /// Imports a file of records.
+    pub async fn import_records(&self, rows: Vec<RecordRow>) -> Result<ImportSummary, ImportError> {
+        let mut summary = ImportSummary::default();
+        let rows = in_key_order(rows, &mut summary)?;
+        let mut tx = self.store().begin().await?;
+        for chunk in rows.chunks(CHUNK_RECORDS_MAX) {
+            self.import_chunk(&mut tx, chunk, &mut summary).await?;
+        }
+        tx.commit().await?;
+        Ok(summary)
+    }
+
+    /// Writes the new ones down first, since most files are new; only what is left is compared.
+    async fn import_chunk(
+        &self,
+        tx: &mut Tx,
+        chunk: &[RecordRow],
+        summary: &mut ImportSummary,
+    ) -> Result<(), ImportError> {
+        let now = self.clock().now();
+        let told: Vec<&Record> = chunk.iter().map(|row| &row.record).collect();
+        let inserted = records::insert(tx, &told, now).await?;
+        summary.count(RowEffect::New, inserted);
+        if expect_all(inserted, told.len()).is_ok() {
+            return Ok(());
+        }
+        let numbers: Vec<_> = told
+            .iter()
+            .map(|it| (it.kind, it.record_no.as_str()))
+            .collect();
+        let known = records::find(tx, &numbers).await?;
+        let known: HashMap<_, &Record> = known.iter().map(|it| (key(it), it)).collect();
+        let mut changed = Vec::new();
+        let mut same = 0_u64;
+        for row in chunk {
+            let known = known.get(&key(&row.record)).ok_or(ImportError::LostRace)?;
+            match decide_record_update(known, &row.record).map_err(|it| it.at(row.line))? {
+                RowEffect::Changed => changed.push(&row.record),
+                RowEffect::New | RowEffect::Unchanged => same = same.saturating_add(1),
+            }
+        }
+        let updated = records::update(tx, &changed, now).await?;
+        summary.count(RowEffect::Changed, updated);
+        // What was written down a moment ago compares as the same.
+        summary.count(RowEffect::Unchanged, same.saturating_sub(inserted));
+        Ok(())
+    }
+}
+
+fn expect_all(done: u64, wanted: usize) -> Result<(), ImportError> {
+    if u64::try_from(wanted).is_ok_and(|wanted| wanted == done) {
+        Ok(())
+    } else {
+        Err(ImportError::LostRace)
+    }
+}
+
+/// The job that looks at an order when its deadline comes. A moved deadline is another job; the
+/// old one finds that it has come too early.
+fn expiry_of(deadline: &Deadline) -> Submission {
+    let Deadline {
+        order_no,
+        expires_at,
+        ..
+    } = deadline;
+    let instant = expires_at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+    let payload = OrderExpiry {
+        version: Version,
+        order_no: order_no.clone(),
+        expires_at: *expires_at,
+    };
+    Submission {
+        kind: JobKind::OrderExpiry.to_string(),
+        idempotency_key: Some(format!("{order_no}@{instant}")),
+        // An empty payload would be refused, and nothing in this one can fail to be written.
+        payload: serde_json::to_vec(&payload).unwrap_or_default(),
+        source: Source::Import,
+        fault: None,
+    }
+}
+
+fn key(record: &Record) -> (RecordKind, &Reference) {
+    (record.kind, &record.record_no)
+}
+
+/// Sorts records by their key, so that two imports take locks in one order and rows go to one end
+/// of the index; a record that is there twice is left out once, if it says the same.
+fn in_key_order(
+    mut rows: Vec<RecordRow>,
+    summary: &mut ImportSummary,
+) -> Result<Vec<RecordRow>, RefusedRow> {
+    for row in &mut rows {
+        row.record.occurred_at = row.record.occurred_at.trunc_subsecs(SUBSECOND_DIGITS);
+    }
+    rows.sort_by(|one, other| key(&one.record).cmp(&key(&other.record)));
+    for (one, other) in rows.iter().zip(rows.iter().skip(1)) {
+        if key(&one.record) == key(&other.record) && one.record != other.record {
+            let (kind, number) = key(&other.record);
+            return Err(RefusedRow {
+                line: other.line,
+                column: "record_no",
+                reason: format!("{kind} {number} is on line {} with other values", one.line),
+            });
+        }
+    }
+    let before = rows.len();
+    rows.dedup_by(|one, other| key(&one.record) == key(&other.record));
+    let repeated = u64::try_from(before.saturating_sub(rows.len())).unwrap_or(u64::MAX);
+    summary.count(RowEffect::Unchanged, repeated);
+    Ok(rows)
+}

@@ -1,0 +1,143 @@
+//! Leases: a worker's hold on a job, in batches, with an epoch that grows each time.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use clearday_jobs::{JobId, JobKind};
+
+use super::Engine;
+use crate::domain::job::{Job, JobEvent, JobState};
+use crate::store::events::NewEvent;
+use crate::store::{StoreError, events, jobs};
+
+/// The leases this process holds, so that they can be renewed and, on the way out, handed back.
+#[derive(Debug, Default)]
+pub(super) struct HeldLeases(Mutex<HashMap<JobId, i64>>);
+
+impl HeldLeases {
+    fn add(&self, jobs: &[Job]) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.extend(jobs.iter().map(|job| (job.id, job.lease_epoch)));
+    }
+
+    /// Forgets a lease, unless a newer one of the same job is held meanwhile; whether it was held.
+    pub(super) fn forget(&self, id: JobId, epoch: i64) -> bool {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_held = held.get(&id) == Some(&epoch);
+        if was_held {
+            held.remove(&id);
+        }
+        was_held
+    }
+
+    fn all(&self) -> Vec<(JobId, i64)> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.iter().map(|(id, epoch)| (*id, *epoch)).collect()
+    }
+}
+
+/// What a renewal found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Leases extended.
+    pub renewed: usize,
+    /// Leases that another worker took; their runs will commit nothing.
+    pub lost: usize,
+}
+
+impl Engine {
+    /// Leases up to `room` due jobs of a kind: the most urgent and then the oldest first.
+    pub async fn lease_due(&self, kind: JobKind, room: usize) -> Result<Vec<Job>, StoreError> {
+        let mut tx = self.0.store.begin().await?;
+        let now = self.0.clock.now();
+        let due = jobs::lock_due(&mut tx, kind, now, room).await?;
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let until = now + self.0.policy.lease;
+        let mut leased = jobs::lease(&mut tx, &due, self.worker(), until, now).await?;
+        leased.sort_by_key(|job| (job.priority, job.run_at, job.id));
+        let history: Vec<NewEvent> = leased.iter().map(leased_event).collect();
+        events::append(&mut tx, &history).await?;
+        // Known before the commit, so that a shutdown that ends this call half-way hands them back.
+        self.0.held.add(&leased);
+        if let Err(error) = tx.commit().await {
+            // Nobody here will run them. If they were committed all the same, their leases must
+            // lapse and not be renewed for ever.
+            for job in &leased {
+                self.0.held.forget(job.id, job.lease_epoch);
+            }
+            return Err(error);
+        }
+        Ok(leased)
+    }
+
+    /// Extends every lease this process holds.
+    pub async fn renew_held(&self) -> Result<Held, StoreError> {
+        let held = self.0.held.all();
+        if held.is_empty() {
+            return Ok(Held {
+                renewed: 0,
+                lost: 0,
+            });
+        }
+        let mut tx = self.0.store.begin().await?;
+        let until = self.0.clock.now() + self.0.policy.lease;
+        let renewed = jobs::renew(&mut tx, &held, until).await?;
+        tx.commit().await?;
+        let renewed: HashSet<JobId> = renewed.into_iter().collect();
+        // A run that ended meanwhile gave its lease up itself and lost nothing.
+        let lost = held
+            .iter()
+            .filter(|(id, _)| !renewed.contains(id))
+            .filter(|(id, epoch)| self.0.held.forget(*id, *epoch))
+            .count();
+        Ok(Held {
+            renewed: renewed.len(),
+            lost,
+        })
+    }
+
+    /// Gives jobs back that this process holds, without burning their attempt.
+    pub async fn hand_back_all(&self) -> Result<usize, StoreError> {
+        let mut handed_back = 0_usize;
+        for (id, epoch) in self.0.held.all() {
+            let mut tx = self.0.store.begin().await?;
+            let Some(job) = jobs::lock_leased(&mut tx, id, epoch).await? else {
+                continue;
+            };
+            let now = self.0.clock.now();
+            let kinds = self
+                .release(
+                    &mut tx,
+                    &job,
+                    JobEvent::HandBack,
+                    now,
+                    "the daemon stopped",
+                    None,
+                )
+                .await?;
+            tx.commit().await?;
+            self.ring(kinds);
+            handed_back = handed_back.saturating_add(1);
+        }
+        Ok(handed_back)
+    }
+}
+
+fn leased_event(job: &Job) -> NewEvent {
+    let until = job
+        .lease
+        .as_ref()
+        .map_or(job.updated_at, |lease| lease.until);
+    NewEvent {
+        job_id: job.id,
+        version: job.version,
+        occurred_at: job.updated_at,
+        event: JobEvent::Lease.as_str(),
+        state: JobState::Running,
+        attempt: job.attempt,
+        worker: job.lease.as_ref().map(|lease| lease.worker.clone()),
+        reason: format!("leased until {}", until.to_rfc3339()),
+    }
+}

@@ -1,0 +1,257 @@
+//! One run of one leased job, as its worker sees it.
+//!
+//! Every commit goes through here and checks the lease's epoch in the same transaction, so a
+//! worker that slept through its lease commits nothing. A worker proves that it finished by
+//! returning [`Finished`], which only this file can make.
+
+use std::collections::BTreeSet;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::Ordering;
+
+use chrono::{DateTime, Utc};
+use clearday_jobs::{JobId, JobKind};
+
+use super::accept::{Acceptance, Submission};
+use super::{Engine, WorkError};
+use crate::domain::job::{Job, JobEvent, JobState};
+use crate::store::events::NewEvent;
+use crate::store::jobs::JobChange;
+use crate::store::{StoreError, Tx, events, jobs, operations};
+
+/// One run of a leased job.
+#[derive(Clone, Debug)]
+pub struct Run {
+    engine: Engine,
+    job: Job,
+}
+
+/// A worker's open transaction: writes go through it, commits only through its [`Run`].
+#[derive(Debug)]
+pub struct RunTx {
+    tx: Tx,
+    due: BTreeSet<JobKind>,
+}
+
+impl Deref for RunTx {
+    type Target = Tx;
+
+    fn deref(&self) -> &Tx {
+        &self.tx
+    }
+}
+
+impl DerefMut for RunTx {
+    fn deref_mut(&mut self) -> &mut Tx {
+        &mut self.tx
+    }
+}
+
+/// Proof that the run's end is committed.
+#[derive(Debug)]
+pub struct Finished(());
+
+impl Run {
+    /// The run of a job that this process leased.
+    pub fn new(engine: Engine, job: Job) -> Self {
+        Self { engine, job }
+    }
+
+    /// The job.
+    pub fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// Now.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.engine.clock().now()
+    }
+
+    /// The engine, for ids and reads.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// A transaction that only reads.
+    pub async fn read(&self) -> Result<Tx, WorkError> {
+        Ok(self.engine.store().read().await?)
+    }
+
+    /// Opens a transaction that one of the three commits below ends.
+    pub async fn begin(&self) -> Result<RunTx, WorkError> {
+        Ok(RunTx {
+            tx: self.engine.store().begin().await?,
+            due: BTreeSet::new(),
+        })
+    }
+
+    /// Accepts a follow-up job in this transaction.
+    ///
+    /// # Errors
+    /// [`WorkError::Invalid`] when the follow-up is refused: a fault of ours.
+    pub async fn follow_up(
+        &self,
+        tx: &mut RunTx,
+        submission: Submission,
+    ) -> Result<JobId, WorkError> {
+        let (answers, due) = self.engine.accept_in(&mut tx.tx, vec![submission]).await?;
+        tx.due.extend(due);
+        match answers.into_iter().next() {
+            Some(Acceptance::New(id) | Acceptance::Known(id, _)) => Ok(id),
+            Some(Acceptance::Refused(refusal)) => Err(WorkError::Invalid(refusal.to_string())),
+            None => Err(WorkError::Invalid("no answer to a follow-up".to_owned())),
+        }
+    }
+
+    /// Commits a step on the way, such as the intent of a call, if the lease still holds. The
+    /// job's row stays locked until the commit, so that no sweep can take it in between.
+    pub async fn checkpoint(&self, mut tx: RunTx) -> Result<(), WorkError> {
+        jobs::lock_leased(&mut tx.tx, self.job.id, self.job.lease_epoch)
+            .await?
+            .ok_or_else(|| self.stale())?;
+        tx.tx.commit().await?;
+        self.engine.ring(tx.due);
+        Ok(())
+    }
+
+    /// Commits the effect and the end of the job together.
+    pub async fn done(&self, mut tx: RunTx, note: &str) -> Result<Finished, WorkError> {
+        let now = self.now();
+        let (version, attempt) =
+            jobs::finish(&mut tx.tx, self.job.id, self.job.lease_epoch, note, now)
+                .await?
+                .ok_or_else(|| self.stale())?;
+        let event = NewEvent {
+            job_id: self.job.id,
+            version,
+            occurred_at: now,
+            event: JobEvent::Finish.as_str(),
+            state: JobState::Done,
+            attempt,
+            worker: Some(self.engine.worker().to_owned()),
+            reason: note.to_owned(),
+        };
+        events::append(&mut tx.tx, &[event]).await?;
+        // Before the commit: a renewal that misses it right after must not take it for lost.
+        let held = &self.engine.0.held;
+        held.forget(self.job.id, self.job.lease_epoch);
+        tx.tx.commit().await?;
+        self.engine.ring(tx.due);
+        self.engine
+            .counters()
+            .finished
+            .fetch_add(1, Ordering::Relaxed);
+        Ok(Finished(()))
+    }
+
+    /// Commits the effect so far and looks again at `until`; the attempt does not count.
+    pub async fn snooze(
+        &self,
+        mut tx: RunTx,
+        until: DateTime<Utc>,
+        note: &str,
+    ) -> Result<Finished, WorkError> {
+        let job = jobs::lock_leased(&mut tx.tx, self.job.id, self.job.lease_epoch)
+            .await?
+            .ok_or_else(|| self.stale())?;
+        let due = self
+            .engine
+            .release(&mut tx.tx, &job, JobEvent::Snooze, until, note, None)
+            .await?;
+        tx.tx.commit().await?;
+        self.engine.ring(tx.due);
+        self.engine.ring(due);
+        Ok(Finished(()))
+    }
+
+    fn stale(&self) -> WorkError {
+        let refused = &self.engine.counters().stale_commits_refused;
+        refused.fetch_add(1, Ordering::Relaxed);
+        WorkError::StaleLease
+    }
+}
+
+impl Engine {
+    /// Takes a leased job out of its worker's hands by the rule of `event`; returns the kind
+    /// whose bell to ring after the commit. The job is locked by the caller, and not held here any
+    /// more: should the commit fail, its lease lapses.
+    pub(super) async fn release(
+        &self,
+        tx: &mut Tx,
+        job: &Job,
+        event: JobEvent,
+        run_at: DateTime<Utc>,
+        note: &str,
+        error: Option<String>,
+    ) -> Result<Option<JobKind>, StoreError> {
+        let now = self.clock().now();
+        let mut state = job.state.after(event).ok_or_else(|| {
+            StoreError::corrupt("state", format!("{} refuses {event:?}", job.state))
+        })?;
+        let mut note = note.to_owned();
+        if state == JobState::Cancelled {
+            let open = operations::open_of_job(tx, job.id).await?;
+            if let Some(operation) = open.first() {
+                // Cancelling would leave nobody to learn what became of the call.
+                state = JobState::Ready;
+                note = format!(
+                    "not cancelled: {} has no proved outcome yet; {note}",
+                    operation.idempotency_key
+                );
+            }
+        }
+        let counts = match event {
+            JobEvent::Snooze | JobEvent::HandBack => false,
+            JobEvent::Lease
+            | JobEvent::Finish
+            | JobEvent::Retry
+            | JobEvent::Bury
+            | JobEvent::Rescue
+            | JobEvent::Cancel
+            | JobEvent::Requeue => true,
+        };
+        let change = JobChange {
+            id: job.id,
+            version: job.version,
+            state,
+            run_at,
+            attempt: if counts {
+                job.attempt
+            } else {
+                job.attempt.saturating_sub(1)
+            },
+            rescues: job
+                .rescues
+                .saturating_add(u32::from(event == JobEvent::Rescue)),
+            note: note.clone(),
+            last_error: error.or_else(|| job.last_error.clone()),
+            updated_at: now,
+        };
+        self.change(tx, job, &change, event).await?;
+        self.0.held.forget(job.id, job.lease_epoch);
+        Ok((state == JobState::Ready && self.is_imminent(run_at)).then_some(job.kind))
+    }
+
+    /// Applies one decided change with its row of history.
+    pub(super) async fn change(
+        &self,
+        tx: &mut Tx,
+        job: &Job,
+        change: &JobChange,
+        event: JobEvent,
+    ) -> Result<(), StoreError> {
+        if !jobs::apply(tx, change).await? {
+            return Err(StoreError::corrupt("version", "a locked job changed"));
+        }
+        let row = NewEvent {
+            job_id: job.id,
+            version: change.version.saturating_add(1),
+            occurred_at: change.updated_at,
+            event: event.as_str(),
+            state: change.state,
+            attempt: change.attempt,
+            worker: job.lease.as_ref().map(|lease| lease.worker.clone()),
+            reason: change.note.clone(),
+        };
+        events::append(tx, &[row]).await
+    }
+}

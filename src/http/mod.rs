@@ -1,0 +1,144 @@
+//! HTTP: submit, look at and operate jobs; a page for people; health and metrics for machines.
+//!
+//! Nothing is decided here: requests become calls of the engine, and its answers become JSON or a
+//! page. Every request passes the guard in `access.rs` first, and every error leaves as RFC 9457
+//! describes it, or as a page where a browser asks.
+
+mod access;
+mod auth;
+mod health;
+mod jobs;
+mod metrics;
+mod openapi;
+mod page;
+mod problem;
+mod rejected;
+mod session;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::serve::ListenerExt;
+use axum::{Router, middleware};
+use chrono_tz::Tz;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::timeout::TimeoutLayer;
+use tracing::debug;
+
+pub use access::{Access, ROUTES, Rule};
+pub use auth::{ListenError, check_listen};
+pub use health::{Check, ReadinessCheck};
+pub use openapi::openapi_json;
+pub use view::{
+    EventView, JobDetail, JobView, LeaseView, OperationDetail, RejectionView, WaitingView,
+};
+
+use auth::People;
+
+use crate::config::Person;
+use crate::engine::Engine;
+
+/// A request that takes longer is given up. Above the database's own time-outs, so that these
+/// answer first and name the cause; below the time a stopping daemon has to finish its requests.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the pages say about this daemon.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Shown on every page, so that nobody takes production for a trial: `demo`, `production`.
+    pub environment: String,
+    /// What carries submissions and wake-ups: `redis` or `in-process`.
+    pub queue: &'static str,
+    /// The zone in which the pages tell the time.
+    pub zone: Tz,
+}
+
+/// What every handler may use; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Api {
+    engine: Engine,
+    people: People,
+    checks: Arc<[ReadinessCheck]>,
+    facts: Arc<Facts>,
+    description: Arc<Value>,
+}
+
+impl Api {
+    /// The API over an engine. `checks` are asked by `/readyz` beside the database.
+    pub fn new(
+        engine: Engine,
+        people: Vec<Person>,
+        checks: Vec<ReadinessCheck>,
+        facts: Facts,
+    ) -> Self {
+        let description = openapi::describe(openapi::api_router().into_openapi());
+        Self {
+            engine,
+            people: People::new(people),
+            checks: checks.into(),
+            facts: Arc::new(facts),
+            description: Arc::new(description),
+        }
+    }
+}
+
+/// Every route, behind the guard.
+pub fn router(api: Api) -> Router {
+    let (described, _) = openapi::api_router().split_for_parts();
+    described
+        .route("/openapi.json", get(openapi::serve))
+        .route("/", get(page::overview))
+        .route("/jobs", get(page::jobs))
+        .route("/jobs/{job}", get(page::job))
+        .route("/jobs/{job}/retry", post(page::retry))
+        .route("/jobs/{job}/cancel", post(page::cancel))
+        .route("/rejected_submissions", get(page::rejected))
+        .route("/login", get(session::form).post(session::sign_in))
+        .route("/logout", post(session::sign_out))
+        .route("/style.css", get(page::style))
+        .route("/icon.svg", get(page::icon))
+        .layer(DefaultBodyLimit::max(jobs::BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(api.clone(), access::guard))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            REQUEST_TIMEOUT,
+        ))
+        .layer(middleware::from_fn_with_state(api.clone(), page::finish))
+        .with_state(api)
+}
+
+/// Answers requests until `shutdown`, and then finishes those that are under way. A connection
+/// that never comes to the end of its request is cut when every honest one has been answered.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    // Answers are small: waiting for more to send costs every one of them 40 ms.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            debug!(error = %error, "Could not switch off Nagle's algorithm");
+        }
+    });
+    let stopping = shutdown.clone();
+    let serving = axum::serve(listener, router)
+        .with_graceful_shutdown(stopping.cancelled_owned())
+        .into_future();
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(REQUEST_TIMEOUT).await;
+    };
+    tokio::select! {
+        served = serving => served,
+        () = overdue => Ok(()),
+    }
+}

@@ -1,0 +1,115 @@
+//! The words on the pages: Chinese beside the API's own names, instants and durations for people.
+
+use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use chrono_tz::Tz;
+use clearday_jobs::JobKind;
+
+use crate::domain::job::JobState;
+
+/// The kind in Chinese.
+pub(super) const fn kind_label(kind: JobKind) -> &'static str {
+    match kind {
+        JobKind::DeferredAuthorization => "延迟授权",
+        JobKind::OrderExpiry => "订单失效",
+        JobKind::SettlementRun => "商户结算",
+        JobKind::PartnerNotification => "伙伴通知",
+        JobKind::Reconciliation => "对账",
+    }
+}
+
+/// The state in Chinese.
+pub(super) const fn state_label(state: JobState) -> &'static str {
+    match state {
+        JobState::Ready => "待执行",
+        JobState::Running => "执行中",
+        JobState::Cancelling => "取消中",
+        JobState::Done => "已完成",
+        JobState::Dead => "死信",
+        JobState::Cancelled => "已取消",
+    }
+}
+
+/// An event of a job's history in Chinese; one of a later release has none.
+pub(super) fn event_label(event: &str) -> &'static str {
+    match event {
+        "accepted" => "接收",
+        "leased" => "领取",
+        "finished" => "完成",
+        "snoozed" => "推迟",
+        "retried" => "失败待重试",
+        "buried" => "转入死信",
+        "rescued" => "租约到期收回",
+        "handed_back" => "交还",
+        "cancelled" => "取消",
+        "requeued" => "人工重试",
+        _ => "",
+    }
+}
+
+/// A duration in its largest unit: exact enough to see whether something is stuck.
+pub(super) fn duration_words(duration: Duration) -> String {
+    const UNITS: [(u64, &str); 3] = [(24 * 60 * 60, "d"), (60 * 60, "h"), (60, "min")];
+    let seconds = duration.as_secs();
+    UNITS
+        .into_iter()
+        .find_map(|(length, unit)| {
+            let count = seconds.checked_div(length)?;
+            (count > 0).then(|| format!("{count} {unit}"))
+        })
+        .unwrap_or_else(|| format!("{seconds} s"))
+}
+
+/// An instant as people in one zone read it.
+pub(super) struct Instant {
+    /// RFC 3339, for programs and for the title.
+    pub(super) exact: String,
+    local: String,
+}
+
+impl Instant {
+    pub(super) fn new(instant: DateTime<Utc>, zone: Tz) -> Self {
+        let local = instant.with_timezone(&zone);
+        Self {
+            exact: local.to_rfc3339_opts(SecondsFormat::AutoSi, false),
+            local: local.format("%Y-%m-%d %H:%M:%S").to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.local)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_told_in_their_largest_unit() {
+        let table = [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (7_199, "1 h"),
+            (86_400 * 3, "3 d"),
+        ];
+        for (seconds, words) in table {
+            assert_eq!(duration_words(Duration::from_secs(seconds)), words);
+        }
+    }
+
+    #[test]
+    fn an_instant_is_told_in_the_zone_of_the_readers() {
+        let instant = Instant::new(
+            "2026-03-02T16:30:00Z".parse().unwrap(),
+            chrono_tz::Asia::Shanghai,
+        );
+        assert_eq!(instant.to_string(), "2026-03-03 00:30:00");
+        assert_eq!(instant.exact, "2026-03-03T00:30:00+08:00");
+    }
+}

@@ -1,0 +1,93 @@
+//! `/v1/rejected_submissions`: what was refused at the door, with its bytes and the reason.
+
+use axum::Json;
+use axum::extract::{Extension, Path, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::Api;
+use super::access::Parameters;
+use super::jobs::{limit_of, next_page};
+use super::problem::{Problem, ProblemKind};
+use super::view::RejectionView;
+use crate::engine::Engine;
+use crate::store::StoreError;
+use crate::store::rejections::{self, RejectionPreview};
+
+/// A page of refused submissions.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RejectedSubmissionList)]
+pub(super) struct RejectionList {
+    /// The newest first; `raw` is cut after 2,000 bytes.
+    rejected_submissions: Vec<RejectionView>,
+    /// What to give as `before` for the page after this one; null on the last page.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    next: Option<Uuid>,
+}
+
+/// Lists refused submissions, the newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/rejected_submissions",
+    tag = "rejected_submissions",
+    operation_id = "list_rejected_submissions",
+    params(
+        ("limit" = Option<usize>, Query, description = "1 to 200; 50 where it is not given.", minimum = 1, maximum = 200),
+        ("before" = Option<String>, Query, description = "The `next` of the page before.", format = "uuid"),
+    ),
+    responses(
+        (status = 200, description = "A page of refused submissions.", body = RejectionList),
+        (status = 400, description = "An unknown or bad query parameter."),
+    )
+)]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Extension(parameters): Extension<Parameters>,
+) -> Result<Json<RejectionList>, Problem> {
+    let (before, limit) = (parameters.read("before")?, limit_of(&parameters)?);
+    let (previews, next) = load_page(&api.engine, before, limit).await?;
+    let rejected_submissions = previews.into_iter().map(Into::into).collect();
+    Ok(Json(RejectionList {
+        rejected_submissions,
+        next,
+    }))
+}
+
+/// One page of refused submissions and where the next begins.
+pub(super) async fn load_page(
+    engine: &Engine,
+    before: Option<Uuid>,
+    limit: usize,
+) -> Result<(Vec<RejectionPreview>, Option<Uuid>), StoreError> {
+    let mut tx = engine.store().read().await?;
+    let mut found = rejections::list_previews(&mut tx, before, limit.saturating_add(1)).await?;
+    let next = next_page(&mut found, limit, |preview| preview.rejection.id);
+    Ok((found, next))
+}
+
+/// Shows one refused submission with everything that was sent.
+#[utoipa::path(
+    get,
+    path = "/v1/rejected_submissions/{id}",
+    tag = "rejected_submissions",
+    operation_id = "show_rejected_submission",
+    params(("id" = String, Path, description = "The refused submission's id.", format = "uuid")),
+    responses(
+        (status = 200, description = "The refused submission.", body = RejectionView),
+        (status = 404, description = "No such refused submission."),
+    )
+)]
+pub(super) async fn show(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Json<RejectionView>, Problem> {
+    let none = || {
+        let detail = format!("there is no rejected submission {id}");
+        Problem::new(ProblemKind::NotFound, detail)
+    };
+    let uuid: Uuid = id.parse().map_err(|_| none())?;
+    let mut tx = api.engine.store().read().await.map_err(Problem::from)?;
+    let found = rejections::find(&mut tx, uuid).await?;
+    found.map(|found| Json(found.into())).ok_or_else(none)
+}

@@ -1,0 +1,144 @@
+//! Takes submissions out of one kind's stream, and hears its wake-ups.
+
+use std::time::Instant;
+
+use clearday_jobs::JobKind;
+use redis::{RedisError, Value};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::entries::{self, Entry};
+use super::{BLOCK, CLAIM_EVERY, CLAIM_IDLE, COUNT, GROUP, RedisQueue};
+use crate::engine::{Acceptance, Bell as _, Engine};
+use crate::queue::InProcessBell;
+use crate::store::StoreError;
+
+/// The reader of one kind.
+#[derive(Clone, Debug)]
+pub(super) struct Intake {
+    pub(super) queue: RedisQueue,
+    pub(super) engine: Engine,
+    pub(super) kind: JobKind,
+    pub(super) local: InProcessBell,
+    pub(super) stop: CancellationToken,
+}
+
+/// Why reading stopped; the supervisor starts it again after a wait.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IntakeError {
+    #[error("Redis failed: {0}")]
+    Redis(#[from] RedisError),
+    /// Nothing of the batch is acknowledged: it stays pending and is claimed again.
+    #[error("submissions could not be written down: {0}")]
+    Store(#[from] StoreError),
+}
+
+impl Intake {
+    /// Reads until something fails or the daemon stops. First what this process left pending in an
+    /// earlier try, then what others left, then what is new. A read under way is waited for, so
+    /// that a stop leaves nothing pending that others would take over only later.
+    pub(super) async fn read(&self) -> Result<(), IntakeError> {
+        let mut connection = self.queue.blocking().await?;
+        self.queue.ensure_groups(self.kind).await?;
+        let reply = self.read_group(&mut connection, "0").await?;
+        self.take_in(entries::from_read(&reply)).await?;
+        let mut claimed_at: Option<Instant> = None;
+        while !self.stop.is_cancelled() {
+            if claimed_at.is_none_or(|at| at.elapsed() >= CLAIM_EVERY) {
+                self.claim().await?;
+                claimed_at = Some(Instant::now());
+            }
+            let reply = self.read_group(&mut connection, ">").await?;
+            self.take_in(entries::from_read(&reply)).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_group(
+        &self,
+        connection: &mut redis::aio::MultiplexedConnection,
+        from: &str,
+    ) -> Result<Value, RedisError> {
+        redis::cmd("XREADGROUP")
+            .arg("GROUP")
+            .arg(GROUP)
+            .arg(&self.queue.consumer)
+            .arg("COUNT")
+            .arg(COUNT)
+            .arg("BLOCK")
+            .arg(BLOCK.as_millis().to_string())
+            .arg("STREAMS")
+            .arg(self.kind.submission_stream())
+            .arg(self.kind.wake_stream())
+            .arg(from)
+            .arg(from)
+            .query_async(connection)
+            .await
+    }
+
+    /// Takes over what a consumer took and never acknowledged: it died before its commit.
+    async fn claim(&self) -> Result<(), IntakeError> {
+        let stream = self.kind.submission_stream();
+        loop {
+            let reply: Value = redis::cmd("XAUTOCLAIM")
+                .arg(&stream)
+                .arg(GROUP)
+                .arg(&self.queue.consumer)
+                .arg(CLAIM_IDLE.as_millis().to_string())
+                .arg("0")
+                .arg("COUNT")
+                .arg(COUNT)
+                .query_async(&mut self.queue.shared())
+                .await?;
+            let claimed = entries::from_claim(&stream, &reply);
+            if claimed.is_empty() {
+                return Ok(());
+            }
+            info!(job.kind = %self.kind, entries = claimed.len(), "Took over {} unacknowledged submissions", claimed.len());
+            self.take_in(claimed).await?;
+        }
+    }
+
+    /// Writes submissions down, then acknowledges them; wake-ups ring at home.
+    async fn take_in(&self, read: Vec<Entry>) -> Result<(), IntakeError> {
+        let stream = self.kind.submission_stream();
+        let (submitted, wakes): (Vec<Entry>, Vec<Entry>) =
+            read.into_iter().partition(|entry| entry.stream == stream);
+        if !wakes.is_empty() {
+            self.local.ring(self.kind);
+            self.acknowledge(&self.kind.wake_stream(), &wakes).await?;
+        }
+        if submitted.is_empty() {
+            return Ok(());
+        }
+        let batch = submitted
+            .iter()
+            .map(|entry| entries::submission(self.kind, entry))
+            .collect();
+        let answers = self.engine.accept(batch).await?;
+        for (entry, answer) in submitted.iter().zip(&answers) {
+            if let Acceptance::Refused(refusal) = answer {
+                warn!(job.kind = %self.kind, entry.id = %entry.id, reason = %refusal, "Refused a submission of {stream}; it is kept");
+            }
+        }
+        self.acknowledge(&stream, &submitted).await?;
+        Ok(())
+    }
+
+    async fn acknowledge(&self, stream: &str, entries: &[Entry]) -> Result<(), RedisError> {
+        let ids: Vec<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
+        redis::pipe()
+            .atomic()
+            .cmd("XACK")
+            .arg(stream)
+            .arg(GROUP)
+            .arg(&ids)
+            .ignore()
+            .cmd("XDEL")
+            .arg(stream)
+            .arg(&ids)
+            .ignore()
+            .exec_async(&mut self.queue.shared())
+            .await
+    }
+}

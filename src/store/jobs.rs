@@ -1,0 +1,541 @@
+//! The `jobs` table: the jobs themselves.
+//!
+//! No function here decides; `domain/job.rs` says which change follows which, and every change
+//! names the state or version it expects.
+
+use chrono::{DateTime, Utc};
+use clearday_jobs::{JobId, JobKind};
+use sqlx::{FromRow, QueryBuilder};
+use uuid::Uuid;
+
+use super::statement::statements;
+use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both, words};
+use crate::domain::job::{Job, JobState, LeaseHold, Priority};
+
+/// Counting stops here: a dashboard wants to know that there are many, not how many exactly.
+pub const COUNT_MAX: i64 = 100_000;
+
+/// Named, so that a column a later release adds never changes what this one reads.
+macro_rules! job_columns {
+    () => {
+        "id, kind, priority, partition_key, idempotency_key, payload, source, state, version, run_at, attempt, \
+         attempts_max, rescues, lease_worker, lease_epoch, lease_until, note, last_error, created_at, updated_at"
+    };
+}
+
+statements! {
+    /// One priority at a time, so that the walk over the index starts at the oldest due row and
+    /// never passes over what is not due.
+    DUE = "SELECT id FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND run_at <= $3 \
+           ORDER BY run_at, id LIMIT $4", postgres " FOR UPDATE SKIP LOCKED";
+    /// The earliest instant at which a waiting job of this kind and priority may run.
+    NEXT_RUN_AT = "SELECT MIN(run_at) FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready'";
+    /// Only the holder of the newest lease may finish.
+    FINISH = "UPDATE jobs SET state = 'done', version = version + 1, lease_worker = NULL, \
+              lease_until = NULL, note = $3, updated_at = $4 \
+              WHERE id = $1 AND lease_epoch = $2 AND state IN ('running', 'cancelling') \
+              RETURNING version, attempt";
+    /// The row is locked until the transaction ends, so that no sweep takes it meanwhile.
+    LOCK_LEASED = concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = $1 AND lease_epoch = $2 \
+                   AND state IN ('running', 'cancelling')"), postgres " FOR UPDATE";
+    LOCK = concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = $1"), postgres " FOR UPDATE";
+    FIND = concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = $1");
+    /// A compare-and-set on the version that the decision was made on.
+    APPLY = "UPDATE jobs SET state = $3, version = version + 1, run_at = $4, attempt = $5, rescues = $6, \
+             lease_worker = CASE WHEN $3 = 'cancelling' THEN lease_worker END, \
+             lease_until = CASE WHEN $3 = 'cancelling' THEN lease_until END, \
+             note = $7, last_error = $8, updated_at = $9 \
+             WHERE id = $1 AND version = $2";
+    LAPSED = concat!("SELECT ", job_columns!(), " FROM jobs WHERE state IN ('running', 'cancelling') AND lease_until < $1 \
+              ORDER BY lease_until, id LIMIT $2"), postgres " FOR UPDATE SKIP LOCKED";
+    LAST_CHANGE = "SELECT MAX(updated_at) FROM jobs";
+    COUNT = "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = $1 AND kind = $2 LIMIT $3) AS capped";
+    OLDEST_DUE = "SELECT MIN(run_at) FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND run_at <= $3";
+}
+
+/// A job about to be written down for the first time.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// Its id.
+    pub id: JobId,
+    /// What it does.
+    pub kind: JobKind,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Whose work it is.
+    pub partition: Option<String>,
+    /// The submitter's key.
+    pub idempotency_key: String,
+    /// Canonical JSON.
+    pub payload: String,
+    /// Hexadecimal digest of `payload`.
+    pub payload_sha256: String,
+    /// Who submitted it.
+    pub source: String,
+    /// Not run before this instant.
+    pub run_at: DateTime<Utc>,
+    /// Buried when this many runs failed.
+    pub attempts_max: u32,
+    /// Why it waits.
+    pub note: String,
+    /// Now.
+    pub created_at: DateTime<Utc>,
+}
+
+/// What is known of a job by its key.
+#[derive(Clone, Debug)]
+pub struct KeyedJob {
+    /// Its id.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: JobKind,
+    /// The submitter's key.
+    pub idempotency_key: String,
+    /// Where it is in its life.
+    pub state: JobState,
+    /// Digest of its payload.
+    pub payload_sha256: String,
+}
+
+/// One change of state, decided on `version`.
+#[derive(Clone, Debug)]
+pub struct JobChange {
+    /// The job.
+    pub id: JobId,
+    /// The version the decision was made on.
+    pub version: i64,
+    /// The state it goes to.
+    pub state: JobState,
+    /// Not run before this instant.
+    pub run_at: DateTime<Utc>,
+    /// Attempts that count.
+    pub attempt: u32,
+    /// Lapsed leases.
+    pub rescues: u32,
+    /// Why, for people.
+    pub note: String,
+    /// What the last failed run said.
+    pub last_error: Option<String>,
+    /// Now.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// What a list of jobs is narrowed to; the list runs from the newest to the oldest.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    /// Only this kind.
+    pub kind: Option<JobKind>,
+    /// Only this state.
+    pub state: Option<JobState>,
+    /// Only jobs accepted before this one (keyset pagination).
+    pub before: Option<JobId>,
+}
+
+/// Writes down jobs whose key is new and returns their ids; known keys are passed over.
+pub async fn insert(tx: &mut Tx, jobs: &[NewJob]) -> Result<Vec<JobId>, StoreError> {
+    let mut inserted = Vec::with_capacity(jobs.len());
+    for chunk in jobs.chunks(CHUNK_ROWS_MAX) {
+        let ids: Vec<Uuid> = on_both!(tx, Db, connection => {
+            let mut query = QueryBuilder::<Db>::new(
+                "INSERT INTO jobs (id, kind, priority, partition_key, idempotency_key, payload, payload_sha256, \
+                 source, state, version, run_at, attempt, attempts_max, rescues, lease_epoch, note, created_at, updated_at) ",
+            );
+            query.push_values(chunk, |mut row, job| {
+                row.push_bind(job.id.0)
+                    .push_bind(job.kind.as_str())
+                    .push_bind(job.priority.as_i16())
+                    .push_bind(job.partition.as_deref())
+                    .push_bind(job.idempotency_key.as_str())
+                    .push_bind(job.payload.as_str())
+                    .push_bind(job.payload_sha256.as_str())
+                    .push_bind(job.source.as_str())
+                    .push("'ready'")
+                    .push("1")
+                    .push_bind(Timestamp(job.run_at))
+                    .push("0")
+                    .push_bind(i64::from(job.attempts_max))
+                    .push("0")
+                    .push("0")
+                    .push_bind(job.note.as_str())
+                    .push_bind(Timestamp(job.created_at))
+                    .push_bind(Timestamp(job.created_at));
+            });
+            query.push(" ON CONFLICT (kind, idempotency_key) DO NOTHING RETURNING id");
+            query.build_query_scalar().fetch_all(connection).await?
+        });
+        inserted.extend(ids.into_iter().map(JobId));
+    }
+    Ok(inserted)
+}
+
+/// The jobs that hold these keys.
+pub async fn find_by_keys(
+    tx: &mut Tx,
+    keys: &[(JobKind, &str)],
+) -> Result<Vec<KeyedJob>, StoreError> {
+    let mut found = Vec::with_capacity(keys.len());
+    for chunk in keys.chunks(CHUNK_ROWS_MAX) {
+        let rows: Vec<KeyedJobRow> = on_both!(tx, Db, connection => {
+            let mut query = QueryBuilder::<Db>::new(
+                "SELECT id, kind, idempotency_key, state, payload_sha256 FROM jobs WHERE (kind, idempotency_key) IN (",
+            );
+            query.push_values(chunk, |mut row, (kind, key)| {
+                row.push_bind(kind.as_str()).push_bind(*key);
+            });
+            query.push(")");
+            query.build_query_as().fetch_all(connection).await?
+        });
+        for row in rows {
+            found.push(row.try_into()?);
+        }
+    }
+    Ok(found)
+}
+
+/// Ids of up to `limit` due jobs of one kind, the most urgent and then the oldest first; on
+/// Postgres they are locked, and rows that another daemon locked are passed over.
+pub async fn lock_due(
+    tx: &mut Tx,
+    kind: JobKind,
+    now: DateTime<Utc>,
+    limit: usize,
+) -> Result<Vec<JobId>, StoreError> {
+    let mut due = Vec::new();
+    for priority in Priority::ALL {
+        let room = limit.saturating_sub(due.len());
+        if room == 0 {
+            break;
+        }
+        let ids: Vec<Uuid> = on_both!(tx, Db, connection => {
+            sqlx::query_scalar(DUE.text::<Db>())
+                .bind(kind.as_str())
+                .bind(priority.as_i16())
+                .bind(Timestamp(now))
+                .bind(bound(room))
+                .fetch_all(connection)
+                .await?
+        });
+        due.extend(ids.into_iter().map(JobId));
+    }
+    Ok(due)
+}
+
+/// Leases the given ready jobs to `worker` until `until`, each under the next epoch.
+pub async fn lease(
+    tx: &mut Tx,
+    ids: &[JobId],
+    worker: &str,
+    until: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Job>, StoreError> {
+    let mut leased = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK_ROWS_MAX) {
+        let rows: Vec<JobRow> = on_both!(tx, Db, connection => {
+            let mut query = QueryBuilder::<Db>::new(
+                "UPDATE jobs SET state = 'running', version = version + 1, attempt = attempt + 1, \
+                 lease_epoch = lease_epoch + 1, lease_worker = ",
+            );
+            query.push_bind(worker).push(", lease_until = ").push_bind(Timestamp(until));
+            query.push(", note = 'leased', updated_at = ").push_bind(Timestamp(now));
+            query.push(" WHERE state = 'ready' AND id IN (");
+            let mut list = query.separated(", ");
+            for id in chunk {
+                list.push_bind(id.0);
+            }
+            query.push(concat!(") RETURNING ", job_columns!()));
+            query.build_query_as().fetch_all(connection).await?
+        });
+        for row in rows {
+            leased.push(row.try_into()?);
+        }
+    }
+    Ok(leased)
+}
+
+/// Extends the leases that are still held and returns whose they are; a missing id was lost.
+pub async fn renew(
+    tx: &mut Tx,
+    held: &[(JobId, i64)],
+    until: DateTime<Utc>,
+) -> Result<Vec<JobId>, StoreError> {
+    let mut renewed = Vec::with_capacity(held.len());
+    for chunk in held.chunks(CHUNK_ROWS_MAX) {
+        let ids: Vec<Uuid> = on_both!(tx, Db, connection => {
+            let mut query = QueryBuilder::<Db>::new("UPDATE jobs SET lease_until = ");
+            query.push_bind(Timestamp(until));
+            query.push(" WHERE state IN ('running', 'cancelling') AND (id, lease_epoch) IN (");
+            query.push_values(chunk, |mut row, (id, epoch)| {
+                row.push_bind(id.0).push_bind(*epoch);
+            });
+            query.push(") RETURNING id");
+            query.build_query_scalar().fetch_all(connection).await?
+        });
+        renewed.extend(ids.into_iter().map(JobId));
+    }
+    Ok(renewed)
+}
+
+/// Marks a leased job done; `None` when the lease was lost. Returns its new version and attempt.
+pub async fn finish(
+    tx: &mut Tx,
+    id: JobId,
+    epoch: i64,
+    note: &str,
+    now: DateTime<Utc>,
+) -> Result<Option<(i64, u32)>, StoreError> {
+    let row: Option<(i64, i64)> = on_both!(tx, Db, connection => {
+        sqlx::query_as(FINISH.text::<Db>())
+            .bind(id.0)
+            .bind(epoch)
+            .bind(words(note))
+            .bind(Timestamp(now))
+            .fetch_optional(connection)
+            .await?
+    });
+    row.map(|(version, attempt)| Ok((version, count("attempt", attempt)?)))
+        .transpose()
+}
+
+/// The job, locked, if this epoch still holds it.
+pub async fn lock_leased(tx: &mut Tx, id: JobId, epoch: i64) -> Result<Option<Job>, StoreError> {
+    let row: Option<JobRow> = on_both!(tx, Db, connection => {
+        sqlx::query_as(LOCK_LEASED.text::<Db>())
+            .bind(id.0)
+            .bind(epoch)
+            .fetch_optional(connection)
+            .await?
+    });
+    row.map(TryInto::try_into).transpose()
+}
+
+/// The job, locked.
+pub async fn lock(tx: &mut Tx, id: JobId) -> Result<Option<Job>, StoreError> {
+    let row: Option<JobRow> = on_both!(tx, Db, connection => {
+        sqlx::query_as(LOCK.text::<Db>()).bind(id.0).fetch_optional(connection).await?
+    });
+    row.map(TryInto::try_into).transpose()
+}
+
+/// The job, if it is known.
+pub async fn find(tx: &mut Tx, id: JobId) -> Result<Option<Job>, StoreError> {
+    let row: Option<JobRow> = on_both!(tx, Db, connection => {
+        sqlx::query_as(FIND.text::<Db>()).bind(id.0).fetch_optional(connection).await?
+    });
+    row.map(TryInto::try_into).transpose()
+}
+
+/// Applies one change if the job is still at the version it was decided on.
+pub async fn apply(tx: &mut Tx, change: &JobChange) -> Result<bool, StoreError> {
+    let moved = on_both!(tx, Db, connection => {
+        sqlx::query(APPLY.text::<Db>())
+            .bind(change.id.0)
+            .bind(change.version)
+            .bind(change.state.as_str())
+            .bind(Timestamp(change.run_at))
+            .bind(i64::from(change.attempt))
+            .bind(i64::from(change.rescues))
+            .bind(words(&change.note))
+            .bind(change.last_error.as_deref().map(words))
+            .bind(Timestamp(change.updated_at))
+            .execute(connection)
+            .await?
+            .rows_affected()
+    });
+    Ok(moved == 1)
+}
+
+/// Up to `limit` jobs whose lease ended before `now`, locked, the longest lapsed first.
+pub async fn lock_lapsed(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    limit: usize,
+) -> Result<Vec<Job>, StoreError> {
+    let rows: Vec<JobRow> = on_both!(tx, Db, connection => {
+        sqlx::query_as(LAPSED.text::<Db>())
+            .bind(Timestamp(now))
+            .bind(bound(limit))
+            .fetch_all(connection)
+            .await?
+    });
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// The earliest instant at which a waiting job of this kind may run.
+pub async fn next_run_at(tx: &mut Tx, kind: JobKind) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let mut earliest: Option<DateTime<Utc>> = None;
+    for priority in Priority::ALL {
+        let next: Option<Timestamp> = on_both!(tx, Db, connection => {
+            sqlx::query_scalar(NEXT_RUN_AT.text::<Db>())
+                .bind(kind.as_str())
+                .bind(priority.as_i16())
+                .fetch_one(connection)
+                .await?
+        });
+        earliest = earliest.into_iter().chain(next.map(|at| at.0)).min();
+    }
+    Ok(earliest)
+}
+
+/// Since when the longest waiting due job of this kind has been due.
+pub async fn oldest_due(
+    tx: &mut Tx,
+    kind: JobKind,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let mut oldest: Option<DateTime<Utc>> = None;
+    for priority in Priority::ALL {
+        let due: Option<Timestamp> = on_both!(tx, Db, connection => {
+            sqlx::query_scalar(OLDEST_DUE.text::<Db>())
+                .bind(kind.as_str())
+                .bind(priority.as_i16())
+                .bind(Timestamp(now))
+                .fetch_one(connection)
+                .await?
+        });
+        oldest = oldest.into_iter().chain(due.map(|at| at.0)).min();
+    }
+    Ok(oldest)
+}
+
+/// When any job last changed. Reads every row: for the small database of the demo.
+pub async fn last_change(tx: &mut Tx) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let last: Option<Timestamp> = on_both!(tx, Db, connection => {
+        sqlx::query_scalar(LAST_CHANGE.text::<Db>()).fetch_one(connection).await?
+    });
+    Ok(last.map(|at| at.0))
+}
+
+/// How many jobs of this kind are in this state, counted up to [`COUNT_MAX`].
+pub async fn count_in_state(
+    tx: &mut Tx,
+    kind: JobKind,
+    state: JobState,
+) -> Result<i64, StoreError> {
+    Ok(on_both!(tx, Db, connection => {
+        sqlx::query_scalar(COUNT.text::<Db>())
+            .bind(state.as_str())
+            .bind(kind.as_str())
+            .bind(COUNT_MAX)
+            .fetch_one(connection)
+            .await?
+    }))
+}
+
+/// Up to `limit` jobs, the newest first.
+pub async fn list(tx: &mut Tx, filter: &JobFilter, limit: usize) -> Result<Vec<Job>, StoreError> {
+    let rows: Vec<JobRow> = on_both!(tx, Db, connection => {
+        let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", job_columns!(), " FROM jobs WHERE 1 = 1"));
+        if let Some(kind) = filter.kind {
+            query.push(" AND kind = ").push_bind(kind.as_str());
+        }
+        if let Some(state) = filter.state {
+            query.push(" AND state = ").push_bind(state.as_str());
+        }
+        if let Some(before) = filter.before {
+            query.push(" AND id < ").push_bind(before.0);
+        }
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(bound(limit));
+        query.build_query_as().fetch_all(connection).await?
+    });
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// A limit as the databases take it.
+pub(super) fn bound(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// A non-negative count as the databases give it.
+fn count(column: &'static str, number: i64) -> Result<u32, StoreError> {
+    u32::try_from(number).map_err(|error| StoreError::corrupt(column, error))
+}
+
+#[derive(FromRow)]
+struct KeyedJobRow {
+    id: Uuid,
+    kind: String,
+    idempotency_key: String,
+    state: String,
+    payload_sha256: String,
+}
+
+impl TryFrom<KeyedJobRow> for KeyedJob {
+    type Error = StoreError;
+
+    fn try_from(row: KeyedJobRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: JobId(row.id),
+            kind: parse("kind", &row.kind)?,
+            idempotency_key: row.idempotency_key,
+            state: parse("state", &row.state)?,
+            payload_sha256: row.payload_sha256,
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct JobRow {
+    id: Uuid,
+    kind: String,
+    priority: i16,
+    partition_key: Option<String>,
+    idempotency_key: String,
+    payload: String,
+    source: String,
+    state: String,
+    version: i64,
+    run_at: Timestamp,
+    attempt: i64,
+    attempts_max: i64,
+    rescues: i64,
+    lease_worker: Option<String>,
+    lease_epoch: i64,
+    lease_until: Option<Timestamp>,
+    note: String,
+    last_error: Option<String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl TryFrom<JobRow> for Job {
+    type Error = StoreError;
+
+    fn try_from(row: JobRow) -> Result<Self, StoreError> {
+        let lease = row.lease_worker.zip(row.lease_until);
+        Ok(Self {
+            id: JobId(row.id),
+            kind: parse("kind", &row.kind)?,
+            priority: Priority::from_i16(row.priority)
+                .ok_or_else(|| StoreError::corrupt("priority", row.priority))?,
+            partition: row.partition_key,
+            idempotency_key: row.idempotency_key,
+            payload: row.payload,
+            source: row.source,
+            state: parse("state", &row.state)?,
+            version: row.version,
+            run_at: row.run_at.0,
+            attempt: count("attempt", row.attempt)?,
+            attempts_max: count("attempts_max", row.attempts_max)?,
+            rescues: count("rescues", row.rescues)?,
+            lease_epoch: row.lease_epoch,
+            lease: lease.map(|(worker, until)| LeaseHold {
+                worker,
+                until: until.0,
+            }),
+            note: row.note,
+            last_error: row.last_error,
+            created_at: row.created_at.0,
+            updated_at: row.updated_at.0,
+        })
+    }
+}
+
+/// Reads a stored name back into its type.
+pub(super) fn parse<T>(column: &'static str, text: &str) -> Result<T, StoreError>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    text.parse()
+        .map_err(|error| StoreError::corrupt(column, error))
+}

@@ -1,0 +1,237 @@
+//! Our own records of payments and refunds, many at a time.
+
+use chrono::{DateTime, Utc};
+use clearday_jobs::{Currency, Money, Reference};
+use sqlx::{FromRow, QueryBuilder};
+
+use super::jobs::{bound, parse};
+use super::statement::statements;
+use super::{StoreError, Timestamp, Tx, on_both};
+use crate::domain::record::{Coupon, Record, RecordKind};
+
+/// Records per statement: with fourteen values each this stays below SQLite's 32,766.
+pub const CHUNK_RECORDS_MAX: usize = 1_000;
+
+/// What happens to a record that is known.
+enum OnConflict {
+    /// It stays as it is.
+    Keep,
+    /// How it went is taken from the new one; what it is stays.
+    Update,
+}
+
+impl OnConflict {
+    const fn clause(&self) -> &'static str {
+        match self {
+            Self::Keep => " ON CONFLICT (kind, record_no) DO NOTHING",
+            Self::Update => {
+                " ON CONFLICT (kind, record_no) DO UPDATE SET channel_trade_no = excluded.channel_trade_no, \
+                 fee_minor = excluded.fee_minor, status = excluded.status, occurred_at = excluded.occurred_at, \
+                 imported_at = excluded.imported_at"
+            }
+        }
+    }
+}
+
+/// Writes down those of up to [`CHUNK_RECORDS_MAX`] records that are not known; returns how many.
+pub async fn insert(
+    tx: &mut Tx,
+    records: &[&Record],
+    now: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    write(tx, records, &OnConflict::Keep, now).await
+}
+
+/// Takes over how it went from up to [`CHUNK_RECORDS_MAX`] known records; returns how many.
+pub async fn update(
+    tx: &mut Tx,
+    records: &[&Record],
+    now: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    write(tx, records, &OnConflict::Update, now).await
+}
+
+async fn write(
+    tx: &mut Tx,
+    records: &[&Record],
+    on_conflict: &OnConflict,
+    now: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    if records.is_empty() {
+        return Ok(0);
+    }
+    Ok(on_both!(tx, Db, connection => {
+        let mut query = QueryBuilder::<Db>::new(
+            "INSERT INTO records (kind, record_no, channel, channel_trade_no, merchant_id, amount_minor, currency, \
+             fee_minor, status, occurred_at, original_record_no, coupon_minor, coupon_funder, imported_at) ",
+        );
+        query.push_values(records, |mut row, record| {
+            row.push_bind(record.kind.as_str())
+                .push_bind(record.record_no.as_str())
+                .push_bind(record.channel.as_str())
+                .push_bind(record.channel_trade_no.as_ref().map(Reference::as_str))
+                .push_bind(record.merchant_id.as_str())
+                .push_bind(record.amount.minor_units())
+                .push_bind(record.amount.currency().code())
+                .push_bind(record.fee.minor_units())
+                .push_bind(record.status.as_str())
+                .push_bind(Timestamp(record.occurred_at.to_utc()))
+                .push_bind(record.original_record_no.as_ref().map(Reference::as_str))
+                .push_bind(record.coupon.map(|coupon| coupon.amount.minor_units()))
+                .push_bind(record.coupon.map(|coupon| coupon.funder.as_str()))
+                .push_bind(Timestamp(now));
+        });
+        query.push(on_conflict.clause());
+        query.build().execute(connection).await?.rows_affected()
+    }))
+}
+
+/// Named, so that a column a later release adds never changes what this one reads.
+macro_rules! record_columns {
+    () => {
+        "kind, record_no, channel, channel_trade_no, merchant_id, amount_minor, currency, fee_minor, status, \
+         occurred_at, original_record_no, coupon_minor, coupon_funder"
+    };
+}
+
+statements! {
+    /// Keyset pagination: each page starts after the last record of the one before.
+    BETWEEN = concat!("SELECT ", record_columns!(), " FROM records \
+               WHERE channel = $1 AND occurred_at < $2 \
+               AND (occurred_at, kind, record_no) > ($3, $4, $5) \
+               ORDER BY occurred_at, kind, record_no LIMIT $6");
+}
+
+/// Records read per step.
+const PAGE: usize = 50_000;
+
+/// Every record of a channel from `from` on and before `until`.
+pub async fn between(
+    tx: &mut Tx,
+    channel: &str,
+    from: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> Result<Vec<Record>, StoreError> {
+    let mut records: Vec<Record> = Vec::new();
+    loop {
+        // No kind and no number is smaller than the empty text.
+        let (at, kind, number) = records.last().map_or((from, "", ""), |last| {
+            (
+                last.occurred_at.to_utc(),
+                last.kind.as_str(),
+                last.record_no.as_str(),
+            )
+        });
+        let rows: Vec<RecordRow> = on_both!(tx, Db, connection => {
+            sqlx::query_as(BETWEEN.text::<Db>())
+                .bind(channel)
+                .bind(Timestamp(until))
+                .bind(Timestamp(at))
+                .bind(kind)
+                .bind(number)
+                .bind(bound(PAGE))
+                .fetch_all(connection)
+                .await?
+        });
+        let is_last = rows.len() < PAGE;
+        for row in rows {
+            records.push(row.try_into()?);
+        }
+        if is_last {
+            return Ok(records);
+        }
+    }
+}
+
+/// The records that have these numbers, whatever their day and channel.
+pub async fn find(tx: &mut Tx, numbers: &[(RecordKind, &str)]) -> Result<Vec<Record>, StoreError> {
+    let mut found = Vec::with_capacity(numbers.len());
+    for kind in RecordKind::ALL {
+        let of_kind = numbers.iter().filter(|(other, _)| other == kind);
+        let mut numbers: Vec<&str> = of_kind.map(|(_, number)| *number).collect();
+        numbers.sort_unstable();
+        for chunk in numbers.chunks(CHUNK_RECORDS_MAX) {
+            find_sorted(tx, *kind, chunk, &mut found).await?;
+        }
+    }
+    Ok(found)
+}
+
+/// The bounds keep Postgres near the numbers while it does not know yet how many rows there are, which is so right
+/// after the first import. Planned once for all lists (persistent), it would compare every row with every number.
+async fn find_sorted(
+    tx: &mut Tx,
+    kind: RecordKind,
+    numbers: &[&str],
+    found: &mut Vec<Record>,
+) -> Result<(), StoreError> {
+    let rows: Vec<RecordRow> = on_both!(tx, Db, connection => {
+        let mut query = QueryBuilder::<Db>::new(concat!(
+            "SELECT ", record_columns!(), " FROM records WHERE kind = "
+        ));
+        query.push_bind(kind.as_str());
+        query.push(" AND record_no >= ").push_bind(numbers.first().copied());
+        query.push(" AND record_no <= ").push_bind(numbers.last().copied());
+        query.push(" AND record_no IN (");
+        let mut list = query.separated(", ");
+        for number in numbers {
+            list.push_bind(*number);
+        }
+        query.push(")");
+        query.build_query_as().persistent(false).fetch_all(connection).await?
+    });
+    for row in rows {
+        found.push(row.try_into()?);
+    }
+    Ok(())
+}
+
+#[derive(FromRow)]
+struct RecordRow {
+    kind: String,
+    record_no: String,
+    channel: String,
+    channel_trade_no: Option<String>,
+    merchant_id: String,
+    amount_minor: i64,
+    currency: String,
+    fee_minor: i64,
+    status: String,
+    occurred_at: Timestamp,
+    original_record_no: Option<String>,
+    coupon_minor: Option<i64>,
+    coupon_funder: Option<String>,
+}
+
+impl TryFrom<RecordRow> for Record {
+    type Error = StoreError;
+
+    fn try_from(row: RecordRow) -> Result<Self, StoreError> {
+        let currency = Currency::parse(&row.currency)
+            .map_err(|error| StoreError::corrupt("currency", error))?;
+        let coupon = match row.coupon_minor.zip(row.coupon_funder) {
+            None => None,
+            Some((minor_units, funder)) => Some(Coupon {
+                amount: Money::from_minor(minor_units, currency),
+                funder: parse("coupon_funder", &funder)?,
+            }),
+        };
+        let optional = |column, text: Option<String>| match text {
+            None => Ok(None),
+            Some(text) => parse(column, &text).map(Some),
+        };
+        Ok(Self {
+            record_no: parse("record_no", &row.record_no)?,
+            kind: parse("kind", &row.kind)?,
+            channel: parse("channel", &row.channel)?,
+            channel_trade_no: optional("channel_trade_no", row.channel_trade_no)?,
+            merchant_id: parse("merchant_id", &row.merchant_id)?,
+            amount: Money::from_minor(row.amount_minor, currency),
+            fee: Money::from_minor(row.fee_minor, currency),
+            status: parse("status", &row.status)?,
+            occurred_at: row.occurred_at.0.fixed_offset(),
+            original_record_no: optional("original_record_no", row.original_record_no)?,
+            coupon,
+        })
+    }
+}

@@ -1,0 +1,59 @@
+//! The jobs carried out: load, decide, act, record. One straight line each.
+//!
+//! A worker decides nothing itself (`domain/` does) and commits nothing itself (its [`Run`] does,
+//! under the lease). It proves its end by returning [`Finished`].
+
+mod calls;
+mod order_expiry;
+mod reconciliation;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clearday_jobs::{JobKind, Payload};
+
+use crate::connectors::Channels;
+use crate::engine::{Finished, Handler, Run, WorkError};
+
+/// What workers need of the outside.
+#[derive(Clone, Debug)]
+pub struct Workbench {
+    /// The payment channels.
+    pub channels: Arc<Channels>,
+    /// Where statement files are put for reconciliation.
+    pub statements: PathBuf,
+}
+
+/// Whether this release has a worker for the kind; a job of another kind is accepted and waits.
+pub const fn is_carried_out(kind: JobKind) -> bool {
+    match kind {
+        JobKind::OrderExpiry | JobKind::Reconciliation => true,
+        JobKind::DeferredAuthorization | JobKind::SettlementRun | JobKind::PartnerNotification => {
+            false
+        }
+    }
+}
+
+/// The handler of every kind that this release carries out.
+pub fn handler(bench: Workbench) -> Handler {
+    Handler::new(move |run| {
+        let bench = bench.clone();
+        Box::pin(async move { carry_out(&bench, run).await })
+    })
+}
+
+async fn carry_out(bench: &Workbench, run: Run) -> Result<Finished, WorkError> {
+    let job = run.job();
+    let payload = Payload::parse(job.kind, &job.payload)
+        .map_err(|error| WorkError::Invalid(error.to_string()))?;
+    match payload {
+        Payload::OrderExpiry(asked) => order_expiry::run(bench, &run, &asked).await,
+        Payload::Reconciliation(asked) => reconciliation::run(bench, &run, &asked).await,
+        Payload::DeferredAuthorization(_)
+        | Payload::SettlementRun(_)
+        | Payload::PartnerNotification(_) => Err(WorkError::Invalid(format!(
+            "this release has no worker for {}",
+            job.kind
+        ))),
+    }
+}

@@ -1,0 +1,19 @@
+//! What the store and the engine promise, proved on both databases: every test here runs once on
+//! Postgres and once on SQLite under the same name, except where its file says why not.
+#![cfg(test)]
+
+mod accept;
+mod claimers;
+mod execute;
+mod leases;
+mod model;
+mod operate;
+mod operations;
+mod orders;
+mod rejections;
+mod runs;
+mod schema;
+mod statements;
+mod sweep;
+mod ticks;
+mod transactions;

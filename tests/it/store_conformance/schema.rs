@@ -1,0 +1,252 @@
+//! The two migration trees build the same schema, and its CHECKs list the states the domain knows.
+#![cfg(test)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clearday::domain::job::{JobEvent, JobState, Priority};
+use clearday::domain::operation::{OperationKind, OperationState};
+use clearday::domain::order::{OrderState, ReferenceState};
+use clearday::domain::reconciliation::BreakName;
+use clearday::domain::record::{CouponFunder, RecordKind, RecordStatus};
+use clearday::store::{Store, StoreError};
+use clearday_jobs::JobKind;
+use sqlx::{Connection, PgConnection, SqliteConnection};
+
+use crate::support::servers::TestDatabase;
+use crate::support::world::World;
+
+/// What a type of Postgres is called on SQLite; `migrations/README.md` says why.
+const TYPES: [(&str, &str); 6] = [
+    ("UUID", "BLOB"),
+    ("BYTEA", "BLOB"),
+    ("TIMESTAMPTZ", "INTEGER"),
+    ("BIGINT", "INTEGER"),
+    ("SMALLINT", "INTEGER"),
+    ("TEXT", "TEXT"),
+];
+
+#[test]
+fn both_trees_say_the_same_but_for_the_names_of_types() {
+    let names = |dialect| -> Vec<String> {
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        migrations(dialect).iter().map(name).collect()
+    };
+    assert_eq!(names("postgres"), names("sqlite"));
+    for (postgres, sqlite) in migrations("postgres").iter().zip(migrations("sqlite")) {
+        let translated: Vec<String> = statements(postgres)
+            .iter()
+            .map(|statement| translate(statement))
+            .collect();
+        assert_eq!(statements(&sqlite), translated, "{}", sqlite.display());
+    }
+}
+
+/// Postgres' statement as SQLite's tree must have it.
+fn translate(statement: &str) -> String {
+    let translated: Vec<String> = statement
+        .split(' ')
+        .map(|word| {
+            let (name, comma) = word
+                .strip_suffix(',')
+                .map_or((word, ""), |name| (name, ","));
+            let found = TYPES.iter().find(|(postgres, _)| *postgres == name);
+            found.map_or(word.to_owned(), |(_, sqlite)| format!("{sqlite}{comma}"))
+        })
+        .collect();
+    let strict = if statement.starts_with("CREATE TABLE") {
+        " STRICT"
+    } else {
+        ""
+    };
+    format!("{}{strict}", translated.join(" "))
+}
+
+#[tokio::test]
+async fn both_databases_have_the_same_columns() {
+    let (postgres, sqlite) = (World::postgres().await, World::sqlite().await);
+    let on_postgres: Vec<(String, String, String, bool)> = sqlx::query_as(
+        "SELECT table_name::TEXT, column_name::TEXT, UPPER(udt_name::TEXT), is_nullable = 'NO' \
+         FROM information_schema.columns \
+         WHERE table_schema = 'public' AND table_name <> '_sqlx_migrations'",
+    )
+    .fetch_all(&mut connect_postgres(&postgres).await)
+    .await
+    .unwrap();
+    let on_sqlite: BTreeSet<(String, String, String, bool)> = sqlx::query_as(
+        "SELECT t.name, c.name, c.type, c.\"notnull\" = 1 \
+         FROM sqlite_schema t JOIN pragma_table_info(t.name) c \
+         WHERE t.type = 'table' AND t.name <> '_sqlx_migrations'",
+    )
+    .fetch_all(&mut connect_sqlite(&sqlite).await)
+    .await
+    .unwrap()
+    .into_iter()
+    .collect();
+    let translated: BTreeSet<(String, String, String, bool)> = on_postgres
+        .into_iter()
+        .map(|(table, column, name, not_null)| {
+            let sqlite = match name.as_str() {
+                "INT8" | "INT2" | "TIMESTAMPTZ" => "INTEGER",
+                "UUID" | "BYTEA" => "BLOB",
+                "TEXT" => "TEXT",
+                other => panic!("{table}.{column} is {other}, which has no counterpart"),
+            };
+            (table, column, sqlite.to_owned(), not_null)
+        })
+        .collect();
+    assert!(translated.len() > 50, "{translated:?}");
+    assert_eq!(on_sqlite, translated);
+}
+
+/// Table, columns in order, unique, partial.
+type Index = (String, String, bool, bool);
+
+#[tokio::test]
+async fn both_databases_have_the_same_keys_and_indexes() {
+    let (postgres, sqlite) = (World::postgres().await, World::sqlite().await);
+    let on_postgres: Vec<Index> = sqlx::query_as(
+        "SELECT i.indrelid::regclass::TEXT, \
+         (SELECT string_agg(a.attname::TEXT, ',' ORDER BY k.place) \
+          FROM unnest(i.indkey::INT2[]) WITH ORDINALITY AS k (number, place) \
+          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number), \
+         i.indisunique, i.indpred IS NOT NULL \
+         FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid \
+         WHERE c.relnamespace = 'public'::regnamespace AND c.relname <> '_sqlx_migrations'",
+    )
+    .fetch_all(&mut connect_postgres(&postgres).await)
+    .await
+    .unwrap();
+    let on_sqlite: Vec<Index> = sqlx::query_as(
+        "SELECT t.name, \
+         (SELECT group_concat(c.name, ',') FROM (SELECT name FROM pragma_index_info(i.name) ORDER BY seqno) c), \
+         i.\"unique\" = 1, i.partial = 1 \
+         FROM sqlite_schema t JOIN pragma_index_list(t.name) i \
+         WHERE t.type = 'table' AND t.name <> '_sqlx_migrations'",
+    )
+    .fetch_all(&mut connect_sqlite(&sqlite).await)
+    .await
+    .unwrap();
+    let (mut on_postgres, mut on_sqlite) = (on_postgres, on_sqlite);
+    on_postgres.sort();
+    on_sqlite.sort();
+    assert!(on_postgres.len() > 15, "{on_postgres:?}");
+    assert_eq!(on_sqlite, on_postgres);
+}
+
+#[test]
+fn checks_list_the_states_of_the_domain() {
+    assert_listed("jobs", "state", JobState::ALL.map(JobState::as_str));
+    assert_listed("jobs", "kind", JobKind::ALL.map(JobKind::as_str));
+    let events = JobEvent::ALL.map(JobEvent::as_str);
+    let recorded = std::iter::once("accepted").chain(events);
+    assert_listed("job_events", "event", recorded);
+    let states = OperationState::ALL.map(OperationState::as_str);
+    assert_listed("operations", "state", states);
+    let kinds = OperationKind::ALL.map(OperationKind::as_str);
+    assert_listed("operations", "kind", kinds);
+    assert_listed("orders", "state", OrderState::ALL.map(OrderState::as_str));
+    let states = ReferenceState::ALL.map(ReferenceState::as_str);
+    assert_listed("payment_references", "state", states);
+    let kinds = RecordKind::ALL.iter().map(|kind| kind.as_str());
+    assert_listed("records", "kind", kinds.clone());
+    assert_listed("breaks", "kind", kinds);
+    let states = RecordStatus::ALL.iter().map(|status| status.as_str());
+    assert_listed("records", "status", states);
+    let funders = CouponFunder::ALL.iter().map(|funder| funder.as_str());
+    assert_listed("records", "coupon_funder", funders);
+    let names = BreakName::ALL.iter().map(|name| name.as_str());
+    assert_listed("breaks", "break_name", names);
+
+    let priorities = Priority::ALL.map(Priority::as_i16);
+    let [first, .., last] = priorities;
+    let check = format!("CHECK (priority BETWEEN {first} AND {last})");
+    assert!(table("jobs").contains(&check), "{check}");
+}
+
+/// The names in `CHECK (column IN (…))`, in the order of the domain.
+fn assert_listed<'a>(table_name: &str, column: &str, names: impl IntoIterator<Item = &'a str>) {
+    let quoted: Vec<String> = names.into_iter().map(|name| format!("'{name}'")).collect();
+    let check = format!("CHECK ({column} IN ({}))", quoted.join(", "));
+    let table = table(table_name);
+    assert!(
+        table.contains(&check),
+        "{table_name} has no\n{check}\n{table}"
+    );
+}
+
+/// The statement that creates the table on SQLite; the other tree says the same.
+fn table(name: &str) -> String {
+    let opening = format!("CREATE TABLE {name} (");
+    let all = migrations("sqlite")
+        .iter()
+        .flat_map(|path| statements(path))
+        .collect::<Vec<_>>();
+    all.into_iter()
+        .find(|text| text.starts_with(&opening))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_database_without_its_schema_is_refused_and_migrating_twice_is_fine() {
+    for database in [TestDatabase::postgres().await, TestDatabase::sqlite()] {
+        let store = Store::connect(database.url(), 4).await.unwrap();
+        let refused = store.check_schema().await.unwrap_err();
+        assert!(matches!(refused, StoreError::SchemaBehind), "{refused:?}");
+        assert!(refused.to_string().contains("clearday migrate"));
+        store.migrate().await.unwrap();
+        store.check_schema().await.unwrap();
+        store.migrate().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn several_daemons_may_migrate_at_once() {
+    for database in [TestDatabase::postgres().await, TestDatabase::sqlite()] {
+        let connect = async || Store::connect(database.url(), 2).await.unwrap();
+        let (a, b, c) = tokio::join!(connect(), connect(), connect());
+        let (a_done, b_done, c_done) = tokio::join!(a.migrate(), b.migrate(), c.migrate());
+        for done in [a_done, b_done, c_done] {
+            done.unwrap();
+        }
+        a.check_schema().await.unwrap();
+    }
+}
+
+fn migrations(dialect: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("migrations")
+        .join(dialect);
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// The statements of a file, each on one line without comments.
+fn statements(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    let without_comments: Vec<&str> = text
+        .lines()
+        .map(|line| line.split_once("--").map_or(line, |(code, _)| code))
+        .collect();
+    without_comments
+        .join(" ")
+        .split(';')
+        .map(|statement| statement.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|statement| !statement.is_empty())
+        .collect()
+}
+
+async fn connect_postgres(world: &World) -> PgConnection {
+    PgConnection::connect(world.database.url()).await.unwrap()
+}
+
+async fn connect_sqlite(world: &World) -> SqliteConnection {
+    SqliteConnection::connect(world.database.url())
+        .await
+        .unwrap()
+}

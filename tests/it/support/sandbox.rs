@@ -1,0 +1,86 @@
+//! A sandbox on a free port, in this process, gone with the test.
+#![cfg(test)]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use clearday::connectors::sandbox::{SandboxHandle, serve};
+use clearday::connectors::{Channel, ChannelSettings, Channels, Now, SandboxSettings, Timeouts};
+use clearday_jobs::{ChannelName, Currency, Money, Reference};
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+/// Longer than any machine needs for an answer on loopback.
+pub(crate) const PATIENT: Duration = Duration::from_secs(20);
+
+pub(crate) struct RunningSandbox {
+    pub(crate) handle: SandboxHandle,
+    pub(crate) address: SocketAddr,
+    tracker: TaskTracker,
+    stop: DropGuard,
+}
+
+impl RunningSandbox {
+    pub(crate) async fn start(now: Now) -> Self {
+        let handle = SandboxHandle::new(now);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let tracker = TaskTracker::new();
+        let server = serve(listener, handle.clone(), stop.clone());
+        tracker.spawn(async move { server.await.unwrap() });
+        tracker.close();
+        Self {
+            handle,
+            address,
+            tracker,
+            stop: stop.drop_guard(),
+        }
+    }
+
+    pub(crate) fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Stops it and waits until it is gone.
+    pub(crate) async fn stop(self) {
+        drop(self.stop);
+        self.tracker.wait().await;
+    }
+}
+
+/// The one channel of that address.
+pub(crate) fn channels(base_url: &str, request_timeout: Duration, now: &Now) -> Channels {
+    let settings = SandboxSettings {
+        base_url: base_url.to_owned(),
+        timeouts: Timeouts {
+            connect: request_timeout / 2,
+            request: request_timeout,
+        },
+        processing_window: Duration::ZERO,
+    };
+    let named = (sandbox_name(), ChannelSettings::Sandbox(settings));
+    Channels::build([named], now).unwrap()
+}
+
+pub(crate) fn channel(channels: &Channels) -> &Channel {
+    channels.find(&sandbox_name()).unwrap()
+}
+
+pub(crate) fn sandbox_name() -> ChannelName {
+    ChannelName::new("sandbox").unwrap()
+}
+
+pub(crate) fn reference(name: &str) -> Reference {
+    Reference::new(name).unwrap()
+}
+
+pub(crate) fn cny(minor_units: i64) -> Money {
+    Money::from_minor(minor_units, Currency::parse("CNY").unwrap())
+}
+
+pub(crate) fn at(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_780_000_000 + second, 0).unwrap()
+}
