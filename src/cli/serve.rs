@@ -13,6 +13,7 @@ use crate::clock::{Clock, Ids};
 use crate::config::Settings;
 use crate::daemon::{Daemon, Parts, until_told_to_stop};
 use crate::http::{self, Api, Facts, ReadinessCheck};
+use crate::schedule;
 use crate::store::Store;
 use crate::telemetry;
 
@@ -78,6 +79,8 @@ pub(super) fn start(
     let address = listener
         .local_addr()
         .map_err(|error| CliError::unavailable("[http] listen").because(error))?;
+    let plans =
+        schedule::plans(&settings.schedules).map_err(|error| CliError::of(Exit::Refused, error))?;
     let parts = Parts::from_settings(settings, store, clock, ids)
         .map_err(|error| CliError::refused("the settings cannot be used").because(error))?;
     let daemon = Daemon::start(parts)
@@ -104,6 +107,8 @@ pub(super) fn start(
             stop.cancel();
         }
     });
+    let (engine, stop) = (daemon.engine().clone(), daemon.stopping().clone());
+    daemon.spawn(async move { schedule::run(engine, plans, stop).await });
     Ok(Serving { daemon, address })
 }
 

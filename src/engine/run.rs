@@ -210,10 +210,16 @@ impl Engine {
             let open = operations::open_of_job(tx, job.id).await?;
             if let Some(operation) = open.first() {
                 // Ending it would leave nobody to learn what became of the call.
-                error!(job.id = %job.id, job.kind = %job.kind, operation = %operation.idempotency_key, "Job {} cannot end while the outcome of a call is unknown", job.id);
-                (state, run_at) = (JobState::Ready, now + OPEN_OPERATION_WAIT);
+                let wish = if state == JobState::Dead {
+                    error!(job.id = %job.id, job.kind = %job.kind, operation = %operation.idempotency_key, "Job {} cannot be buried while the outcome of a call is unknown", job.id);
+                    run_at = now + OPEN_OPERATION_WAIT;
+                    "buried"
+                } else {
+                    "cancelled"
+                };
+                state = JobState::Ready;
                 note = format!(
-                    "not ended: {} has no proved outcome yet; {note}",
+                    "not {wish}: {} has no proved outcome yet; {note}",
                     operation.idempotency_key
                 );
             }

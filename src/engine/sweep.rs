@@ -5,6 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
+use chrono::TimeDelta;
 use tracing::{error, warn};
 
 use super::Engine;
@@ -71,8 +72,11 @@ impl Engine {
         }
         warn!(job.id = %job.id, job.kind = %job.kind, worker, "Rescued job {} from a lapsed lease", job.id);
         let note = format!("the lease of {worker} lapsed");
-        // The first one soon; a job that kills its workers takes down one after the other slowly.
-        let wait = backoff(job.rescues.saturating_add(1), self.ids().permille());
+        // At once the first time; a job that kills its workers takes the next ones down slowly.
+        let wait = match job.rescues {
+            0 => TimeDelta::zero(),
+            rescues => backoff(rescues, self.ids().permille()),
+        };
         self.release(tx, job, JobEvent::Rescue, now + wait, &note, None)
             .await
     }

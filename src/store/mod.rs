@@ -268,7 +268,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("jobs", jobs::STATEMENTS),
         ("operations", operations::STATEMENTS),
         ("orders", orders::STATEMENTS),
-        ("overview", overview::STATEMENTS),
+        ("order_imports", order_imports::STATEMENTS),
         ("reconciliations", reconciliations::STATEMENTS),
         ("overview", overview::STATEMENTS),
         ("records", records::STATEMENTS),
