@@ -144,10 +144,12 @@ struct Model {
 }
 
 impl Model {
-    /// Follows the table; an operation without proof keeps a job from being cancelled.
-    fn follow(&mut self, event: JobEvent) {
+    /// Follows the table; an operation without proof keeps a job from ending without its effect.
+    /// Returns whether it was kept.
+    fn follow(&mut self, event: JobEvent) -> bool {
         let next = self.state.after(event).unwrap();
-        let is_kept = next == JobState::Cancelled && self.open_operation.is_some();
+        let is_end = matches!(next, JobState::Cancelled | JobState::Dead);
+        let is_kept = is_end && self.open_operation.is_some();
         self.state = if is_kept { JobState::Ready } else { next };
         if !self.state.is_leased() {
             self.lease_until = None;
@@ -155,6 +157,20 @@ impl Model {
         let version = self.history.len() + 1;
         self.history
             .push(format!("{version} {} {}", event.as_str(), self.state));
+        if matches!(event, JobEvent::Snooze | JobEvent::Retry) {
+            self.rescues = 0;
+        }
+        is_kept
+    }
+
+    /// Buried, or run again in ten minutes while a call has no proved outcome.
+    fn bury(&mut self, now: DateTime<Utc>) {
+        let is_kept = self.follow(JobEvent::Bury);
+        self.run_at = if is_kept {
+            now + TimeDelta::minutes(10)
+        } else {
+            now
+        };
     }
 }
 
@@ -287,7 +303,9 @@ impl Stage {
             return;
         }
         match end {
-            End::Finish => model.follow(JobEvent::Finish),
+            End::Finish => {
+                model.follow(JobEvent::Finish);
+            }
             End::Snooze { seconds } => {
                 model.follow(JobEvent::Snooze);
                 model.attempt -= 1;
@@ -296,8 +314,7 @@ impl Stage {
             End::Fail(class) => {
                 let is_last = model.attempt >= POLICY.attempts_max;
                 if class == FailureClass::Invalid || is_last {
-                    model.follow(JobEvent::Bury);
-                    model.run_at = now;
+                    model.bury(now);
                 } else {
                     model.follow(JobEvent::Retry);
                     // The wait has jitter: its bounds are what is promised.
@@ -394,10 +411,19 @@ impl Stage {
         let mut expected = 0;
         for (at, model) in self.jobs.iter_mut().enumerate() {
             if model.lease_until.is_some_and(|until| until < now) {
-                model.run_at = now;
                 if model.rescues >= POLICY.rescues_max {
-                    model.follow(JobEvent::Bury);
+                    model.bury(now);
                 } else {
+                    // At once the first time; then with jitter, whose bounds are what is promised.
+                    let run_at = self.world.job(model.id).await.run_at;
+                    let wait = run_at - now;
+                    if model.rescues == 0 {
+                        assert_eq!(wait, TimeDelta::zero());
+                    } else {
+                        assert!(wait >= TimeDelta::milliseconds(500));
+                        assert!(wait <= TimeDelta::minutes(10));
+                    }
+                    model.run_at = run_at;
                     model.follow(JobEvent::Rescue);
                     model.rescues += 1;
                 }

@@ -65,6 +65,8 @@ async fn a_job_that_kills_its_workers_is_buried_with_its_story(world: World) {
         world.advance_seconds(21);
         assert_eq!(world.engine("other").sweep().await.unwrap(), 1);
         assert_eq!(world.job(id).await.state, state);
+        // From the second time on it waits before it takes the next worker down.
+        world.advance_seconds(10);
     }
     let buried = world.job(id).await;
     let told =
