@@ -114,6 +114,7 @@ fn start(store: &Store) -> Daemon {
         handler: workers::handler(Workbench {
             channels: Arc::new(Channels::build([], &now).unwrap()),
             statements: std::env::temp_dir(),
+            heavy: Arc::new(tokio::sync::Semaphore::new(1)),
         }),
     })
     .unwrap()

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use clearday_jobs::ChannelName;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -21,6 +22,13 @@ use crate::engine::{Bell, Engine, Handler, Policy};
 use crate::queue::{InProcessBell, Queue, QueueSettings, RedisBell, RedisQueue, supervise};
 use crate::store::{Store, StoreError};
 use crate::workers::{self, Workbench};
+
+/// Reconciliations at the same time in one process: each holds a statement and its records in
+/// memory and keeps a core busy.
+const HEAVY_JOBS_MAX: usize = 1;
+/// Handing back, and waiting for what ends by itself, take moments; a daemon that is told to stop
+/// does not wait longer for a server that does not answer.
+const LAST_STEPS: Duration = Duration::from_secs(10);
 
 /// Everything a daemon is made of.
 #[derive(Debug)]
@@ -62,6 +70,7 @@ impl Parts {
         let bench = Workbench {
             channels: Arc::new(Channels::build(channels, &now)?),
             statements: settings.statements.directory.clone(),
+            heavy: Arc::new(Semaphore::new(HEAVY_JOBS_MAX)),
         };
         Ok(Self {
             store,
@@ -202,20 +211,24 @@ impl Daemon {
     /// When the database did not answer; then the leases lapse and another daemon sweeps them.
     pub async fn shutdown(self, patience: Duration) -> Result<(), StoreError> {
         self.stop.cancel();
-        let is_drained = self.queue.drained(patience).await;
-        if !is_drained {
+        if !self.queue.drained(patience).await {
             warn!("Some handlers are still running; their jobs are handed back");
         }
-        let handed_back = self.engine.hand_back_all().await;
+        let handing_back = tokio::time::timeout(LAST_STEPS, self.engine.hand_back_all());
+        let handed_back = handing_back.await;
         self.release.cancel();
         self.tracker.close();
-        if is_drained {
-            self.tracker.wait().await;
+        if tokio::time::timeout(LAST_STEPS, self.tracker.wait())
+            .await
+            .is_err()
+        {
+            warn!("Some tasks are still running and are cut off");
         }
         if let Some(redis) = &self.redis {
             redis.leave().await;
         }
-        let handed_back = handed_back?;
+        // Out of time: what was not handed back lapses, and another daemon sweeps it.
+        let handed_back = handed_back.unwrap_or(Ok(0))?;
         info!(handed_back, "Stopped; {handed_back} jobs were handed back");
         Ok(())
     }
@@ -238,7 +251,7 @@ impl Daemon {
         let engine = self.engine.clone();
         self.every("sweep", sweep, &self.stop, move || {
             let engine = engine.clone();
-            async move { engine.sweep().await.map(|_| ()) }
+            async move { engine.sweep_when_steady().await.map(|_| ()) }
         });
     }
 
@@ -255,11 +268,15 @@ impl Daemon {
     {
         let clock = self.engine.clock().clone();
         let body = Arc::new(body);
+        let stopping = stop.clone();
         self.tracker.spawn(supervise(name, stop.clone(), move || {
-            let (clock, body) = (clock.clone(), Arc::clone(&body));
+            let (clock, body, stop) = (clock.clone(), Arc::clone(&body), stopping.clone());
             async move {
                 body().await?;
-                clock.sleep_until(clock.now() + interval).await;
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = clock.sleep_until(clock.now() + interval) => {}
+                }
                 Ok::<(), StoreError>(())
             }
         }));

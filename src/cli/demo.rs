@@ -32,7 +32,7 @@ use crate::engine::{Acceptance, Engine, Source, Submission};
 use crate::formats::orders::read_orders;
 use crate::formats::records::read_numbered_records;
 use crate::store::jobs::JobFilter;
-use crate::store::{Store, jobs, reconciliations};
+use crate::store::{Store, jobs, operations, reconciliations};
 
 /// Half past ten in China on the day after the sample bill: when bills are there to be fetched.
 const FIRST_START: &str = "2026-03-03T10:30:00+08:00";
@@ -48,6 +48,7 @@ const SOON: TimeDelta = TimeDelta::seconds(30);
 const PATIENCE: TimeDelta = TimeDelta::seconds(60);
 /// How often the demo looks whether its jobs are through.
 const LOOK_EVERY: TimeDelta = TimeDelta::milliseconds(100);
+const DEMO_LOG: &str = "error";
 /// More jobs than the samples have.
 const LISTED_MAX: usize = 500;
 
@@ -58,7 +59,7 @@ const BILL_NAME: &str = "wechat_pay/bill.ALL.2026-03-02.csv";
 
 /// Build and run everything over sample data, with no server.
 #[derive(Debug, Args)]
-pub struct DemoArgs {
+pub(super) struct DemoArgs {
     /// Where the database and everything else goes.
     #[arg(long, value_name = "DIR", default_value = "clearday-demo")]
     data: PathBuf,
@@ -68,11 +69,14 @@ pub struct DemoArgs {
 }
 
 /// Runs the verb.
-pub async fn run(
+pub(super) async fn run(
     args: &DemoArgs,
     mut settings: Settings,
     out: &mut (dyn Write + Send),
 ) -> Result<Exit, CliError> {
+    // The table tells what happened; the log only what should not have.
+    DEMO_LOG.clone_into(&mut settings.log.filter);
+    serve::start_log(&settings);
     let _lock = FolderLock::take(&args.data)?;
     let listener = if args.once {
         // Nobody will look at the page, so any port does.
@@ -80,8 +84,7 @@ pub async fn run(
     } else {
         serve::listen(&settings).await?
     };
-    let store = Store::open_file(&args.data.join("clearday.db"))
-        .await?;
+    let store = Store::open_file(&args.data.join("clearday.db")).await?;
     store.migrate().await?;
     let clock = Clock::starting_at(start(&store).await?);
     let sandbox = start_sandbox(&clock, &mut settings).await?;
@@ -107,7 +110,10 @@ async fn finish(
     out: &mut (dyn Write + Send),
 ) -> Result<(), CliError> {
     if !args.once {
-        tell(out, &format!("\nThe page is at http://{} until Ctrl-C.", serving.address))?;
+        tell(
+            out,
+            &format!("\nThe page is at http://{} until Ctrl-C.", serving.address),
+        )?;
         until_told_to_stop(serving.daemon.stopping())
             .await
             .map_err(|error| CliError::unavailable("signals cannot be heard").because(error))?;
@@ -128,8 +134,7 @@ async fn start(store: &Store) -> Result<DateTime<Utc>, CliError> {
         .map_err(|error| CliError::refused("the demo's date").because(error))?
         .to_utc();
     let mut tx = store.read().await?;
-    let last = jobs::last_change(&mut tx)
-        .await?;
+    let last = jobs::last_change(&mut tx).await?;
     Ok(last.map_or(first, |last| last.max(first)))
 }
 
@@ -139,10 +144,7 @@ struct RunningSandbox {
 }
 
 /// Starts the sandbox and makes it the settings' one channel.
-async fn start_sandbox(
-    clock: &Clock,
-    settings: &mut Settings,
-) -> Result<RunningSandbox, CliError> {
+async fn start_sandbox(clock: &Clock, settings: &mut Settings) -> Result<RunningSandbox, CliError> {
     let told = clock.clone();
     let now: Now = Arc::new(move || told.now());
     let handle = SandboxHandle::new(now);
@@ -186,7 +188,9 @@ fn write_statement(folder: &Path) -> Result<(), CliError> {
 
 /// Imports the samples and asks for the work: what an upstream system would do.
 async fn ask(engine: &Engine, sandbox: &SandboxHandle) -> Result<(), CliError> {
-    let refused = |error: Box<dyn std::error::Error + Send + Sync>| CliError::refused("the samples were refused").because(error);
+    let refused = |error: Box<dyn std::error::Error + Send + Sync>| {
+        CliError::refused("the samples were refused").because(error)
+    };
     let orders = read_orders(ORDERS).map_err(|error| refused(error.into()))?;
     seed_sandbox(&orders, sandbox)?;
     engine
@@ -194,8 +198,10 @@ async fn ask(engine: &Engine, sandbox: &SandboxHandle) -> Result<(), CliError> {
         .await
         .map_err(|error| refused(error.into()))?;
     let mut records = Vec::new();
-    read_numbered_records(RECORDS, |line, record| records.push(RecordRow { line, record }))
-        .map_err(|error| refused(error.into()))?;
+    read_numbered_records(RECORDS, |line, record| {
+        records.push(RecordRow { line, record })
+    })
+    .map_err(|error| refused(error.into()))?;
     engine
         .import_records(records)
         .await
@@ -208,9 +214,7 @@ async fn ask(engine: &Engine, sandbox: &SandboxHandle) -> Result<(), CliError> {
         source: Source::CommandLine,
         fault: None,
     };
-    let answers = engine
-        .accept(vec![submission])
-        .await?;
+    let answers = engine.accept(vec![submission]).await?;
     match answers.into_iter().next() {
         Some(Acceptance::Refused(refusal)) => Err(refused(refusal.into())),
         Some(Acceptance::New(_) | Acceptance::Known(..)) | None => Ok(()),
@@ -297,7 +301,23 @@ async fn print_table(engine: &Engine, out: &mut (dyn Write + Send)) -> Result<()
             Some(waiting) => waiting.reason,
             None => job.note.clone(),
         };
-        tell(out, &format!("{:<10} {:<32} {why}", job.state.as_str(), job.idempotency_key))?;
+        tell(
+            out,
+            &format!(
+                "{:<10} {:<32} {why}",
+                job.state.as_str(),
+                job.idempotency_key
+            ),
+        )?;
+        for call in operations::of_job(&mut tx, job.id).await? {
+            tell(
+                out,
+                &format!(
+                    "{:<10}   {} {}: {}",
+                    "", call.idempotency_key, call.state, call.detail
+                ),
+            )?;
+        }
     }
     let breaks = reconciliations::list_breaks(&mut tx, "open", LISTED_MAX).await?;
     tell(out, &format!("\n{} breaks found", breaks.len()))?;

@@ -7,7 +7,7 @@ use clearday_jobs::PAYLOAD_BYTES_MAX;
 use serde::Serialize;
 
 use super::Outside;
-use super::exit::{CliError, Exit};
+use super::exit::{CliError, Exit, OutputFormat};
 use super::input::read_bounded;
 use super::statement::write_json;
 use crate::domain::job::JobState;
@@ -24,6 +24,9 @@ pub(super) struct EnqueueArgs {
     /// The payload as JSON; `-` reads standard input.
     #[arg(long, value_name = "FILE")]
     payload: PathBuf,
+    /// How to print the job; submitting is what scripts do, so JSON is the default.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Json)]
+    format: OutputFormat,
 }
 
 /// What is printed for an accepted job.
@@ -57,6 +60,10 @@ pub(super) async fn run(
         job_id: id.to_string(),
         state: state.as_str(),
     };
-    write_json(&accepted, &mut outside.stdout).map_err(CliError::output)?;
+    let written = match args.format {
+        OutputFormat::Json => write_json(&accepted, &mut outside.stdout),
+        OutputFormat::Text => writeln!(outside.stdout, "{} {}", accepted.job_id, accepted.state),
+    };
+    written.map_err(CliError::output)?;
     Ok(Exit::Fine)
 }

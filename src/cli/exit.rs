@@ -121,6 +121,7 @@ impl From<StoreError> for CliError {
         let exit = match &error {
             StoreError::Url => Exit::Refused,
             StoreError::Unavailable(_)
+            | StoreError::NoAnswer(_)
             | StoreError::SchemaBehind
             | StoreError::Constraint { .. }
             | StoreError::Corrupt { .. }

@@ -5,14 +5,18 @@
 
 mod completions;
 mod connect;
+mod demo;
 mod enqueue;
 pub mod exit;
 mod import;
 mod input;
 mod jobs;
+mod lock;
 mod migrate;
+mod openapi;
 pub mod reconcile;
 mod schema;
+mod serve;
 pub mod statement;
 mod status;
 mod table;
@@ -67,6 +71,11 @@ enum Verb {
     Migrate,
     #[command(flatten)]
     OnStore(StoreVerb),
+    /// Run one daemon until SIGTERM or Ctrl-C.
+    Serve,
+    Demo(demo::DemoArgs),
+    /// Print the description of the HTTP API.
+    Openapi,
     Reconcile(reconcile::ReconcileArgs),
     Statement(statement::StatementArgs),
     Schema(schema::SchemaArgs),
@@ -112,6 +121,15 @@ async fn run(arguments: Arguments, outside: &mut Outside<'_>) -> Result<Exit, Cl
             engine.store().close().await;
             exit
         }
+        Verb::Serve => {
+            let settings = connect::load_settings(arguments.config.as_deref(), outside)?;
+            serve::run(&settings, outside.stdout).await
+        }
+        Verb::Demo(args) => {
+            let settings = connect::load_settings(arguments.config.as_deref(), outside)?;
+            demo::run(&args, settings, outside.stdout).await
+        }
+        Verb::Openapi => openapi::run(outside.stdout),
         Verb::Reconcile(args) => reconcile::run(&args, &mut outside.stdout),
         Verb::Statement(args) => statement::run(&args, &mut outside.stdout),
         Verb::Schema(args) => schema::run(&args, outside.stdout),

@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use clap::Args;
 use clearday_jobs::ChannelName;
@@ -56,8 +57,7 @@ pub fn run(args: &ReconcileArgs, out: &mut impl Write) -> Result<Exit, CliError>
         .channel
         .name()
         .map_err(|error| CliError::refused("the channel").because(error))?;
-    let theirs = Statements::read(args, &channel)?;
-    let ours = read_ours(args, &channel)?;
+    let (theirs, ours) = read_both(args, &channel)?;
     let Reconciliation {
         mut summary,
         breaks,
@@ -82,6 +82,19 @@ pub fn run(args: &ReconcileArgs, out: &mut impl Write) -> Result<Exit, CliError>
     };
     written.map_err(|error| CliError::refused("could not write the output").because(error))?;
     Ok(exit)
+}
+
+/// Both sides are long and independent, so they are read at the same time.
+fn read_both(
+    args: &ReconcileArgs,
+    channel: &ChannelName,
+) -> Result<(Statements, Entries), CliError> {
+    let (theirs, ours) = thread::scope(|scope| {
+        let ours = scope.spawn(|| read_ours(args, channel));
+        (Statements::read(args, channel), ours.join())
+    });
+    let ours = ours.map_err(|_| CliError::refused("reading the records ended abruptly"))?;
+    Ok((theirs?, ours?))
 }
 
 /// What `--format json` prints.

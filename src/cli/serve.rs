@@ -12,23 +12,32 @@ use super::lock::FolderLock;
 use crate::clock::{Clock, Ids};
 use crate::config::Settings;
 use crate::daemon::{Daemon, Parts, until_told_to_stop};
-use crate::http::{self, Api, Facts, People, ReadinessCheck, check_listen};
+use crate::http::{self, Api, Facts, ReadinessCheck};
 use crate::schedule;
 use crate::store::Store;
+use crate::telemetry;
 
 /// The zone in which the pages tell the time.
 const PAGE_ZONE: Tz = Tz::Asia__Shanghai;
 
 /// Runs the verb.
-pub async fn run(settings: &Settings, out: &mut (dyn Write + Send)) -> Result<Exit, CliError> {
+pub(super) async fn run(
+    settings: &Settings,
+    out: &mut (dyn Write + Send),
+) -> Result<Exit, CliError> {
     let url = settings.database_url()?.reveal();
+    start_log(settings);
     let _lock = lock_embedded(url)?;
     let listener = listen(settings).await?;
     let store = Store::connect(url, settings.database.connections_max).await?;
     store.check_schema().await?;
     let clock = Clock::system();
     let ids = Ids::random(clock.clone());
-    let environment = if settings.redis.url.is_some() { "production" } else { "embedded" };
+    let environment = if settings.redis.url.is_some() {
+        "production"
+    } else {
+        "embedded"
+    };
     let daemon = start(settings, store.clone(), clock, ids, listener, environment)?;
     tell(out, &format!("clearday serves http://{}", daemon.address))?;
     let stopping = daemon.daemon.stopping().clone();
@@ -39,7 +48,17 @@ pub async fn run(settings: &Settings, out: &mut (dyn Write + Send)) -> Result<Ex
     let stopped = daemon.daemon.shutdown(settings.jobs.shutdown).await;
     store.close().await;
     stopped?;
-    Ok(if is_fault { Exit::Unavailable } else { Exit::Fine })
+    Ok(if is_fault {
+        Exit::Unavailable
+    } else {
+        Exit::Fine
+    })
+}
+
+/// Starts the log. Its settings were checked when they were read, so the one way to fail is that
+/// the process has a log already, which serves as well.
+pub(super) fn start_log(settings: &Settings) {
+    telemetry::init(&settings.log).ok();
 }
 
 /// A daemon that also answers HTTP.
@@ -60,19 +79,27 @@ pub(super) fn start(
     let address = listener
         .local_addr()
         .map_err(|error| CliError::unavailable("[http] listen").because(error))?;
-    let people = people(settings)?;
-    let plans = schedule::plans(&settings.schedules)
-        .map_err(|error| CliError::refused("[[schedules]]").because(error))?;
+    let plans =
+        schedule::plans(&settings.schedules).map_err(|error| CliError::of(Exit::Refused, error))?;
     let parts = Parts::from_settings(settings, store, clock, ids)
         .map_err(|error| CliError::refused("the settings cannot be used").because(error))?;
     let daemon = Daemon::start(parts)
         .map_err(|error| CliError::refused("the settings cannot be used").because(error))?;
     let facts = Facts {
         environment: environment.to_owned(),
-        queue: if daemon.redis().is_some() { "redis" } else { "in-process" },
+        queue: if daemon.redis().is_some() {
+            "redis"
+        } else {
+            "in-process"
+        },
         zone: PAGE_ZONE,
     };
-    let api = Api::new(daemon.engine().clone(), people, checks(&daemon), facts);
+    let api = Api::new(
+        daemon.engine().clone(),
+        settings.people.clone(),
+        checks(&daemon),
+        facts,
+    );
     let (router, stop) = (http::router(api), daemon.stopping().clone());
     daemon.spawn(async move {
         if let Err(error) = http::serve(listener, router, stop.clone()).await {
@@ -88,16 +115,9 @@ pub(super) fn start(
 /// Takes the port before anything else starts, so that a taken one is told at once.
 pub(super) async fn listen(settings: &Settings) -> Result<TcpListener, CliError> {
     let address = settings.http.listen;
-    check_listen(address, &people(settings)?)
-        .map_err(|error| CliError::refused("[http] listen").because(error))?;
     TcpListener::bind(address).await.map_err(|error| {
         CliError::unavailable(format!("cannot listen on {address} ([http] listen)")).because(error)
     })
-}
-
-fn people(settings: &Settings) -> Result<People, CliError> {
-    People::new(settings.people.clone())
-        .map_err(|error| CliError::refused("[[people]]").because(error))
 }
 
 fn checks(daemon: &Daemon) -> Vec<ReadinessCheck> {
@@ -120,7 +140,10 @@ fn checks(daemon: &Daemon) -> Vec<ReadinessCheck> {
                 if unknown.is_empty() {
                     return Ok(());
                 }
-                Err(format!("streams that name no kind of job: {}", unknown.join(", ")))
+                Err(format!(
+                    "streams that name no kind of job: {}",
+                    unknown.join(", ")
+                ))
             })
         }),
     );
@@ -133,7 +156,9 @@ fn lock_embedded(url: &str) -> Result<Option<FolderLock>, CliError> {
         return Ok(None);
     };
     let file = Path::new(path.split('?').next().unwrap_or(path));
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
     FolderLock::take(&folder).map(Some)
 }

@@ -6,29 +6,43 @@
 const DIGITS_MIN: usize = 12;
 const DIGITS_MAX: usize = 19;
 
-/// The bytes with the middle digits of everything that looks like a card number replaced by `*`:
-/// a run of 12 to 19 digits, single blanks or dashes between them, that passes the Luhn check.
+/// Longest group of digits in a number that is written in groups (4-4-4-4, 4-6-5).
+const GROUP_DIGITS_MAX: usize = 6;
+
+/// The bytes with the middle digits of everything that looks like a card number replaced by `*`: 12
+/// to 19 digits that pass the Luhn check, in one piece or in groups of at most six with single
+/// blanks or dashes between them.
 pub fn mask_card_numbers(bytes: &[u8]) -> Vec<u8> {
     let mut masked = bytes.to_vec();
-    let mut run: Vec<usize> = Vec::new();
-    let mut last_digit: Option<usize> = None;
+    // Positions of digits, group by group, of the number that may be under way.
+    let mut groups: Vec<Vec<usize>> = vec![Vec::new()];
     for (position, byte) in bytes.iter().enumerate() {
+        let is_separator = matches!(byte, b' ' | b'-');
+        let has_digits = groups.last().is_some_and(|group| !group.is_empty());
         if byte.is_ascii_digit() {
-            let gap = last_digit.map_or(1, |last| position.saturating_sub(last));
-            if gap > 2 {
-                mask_run(&mut masked, &run);
-                run.clear();
+            if let Some(group) = groups.last_mut() {
+                group.push(position);
             }
-            run.push(position);
-            last_digit = Some(position);
-        } else if !matches!(byte, b' ' | b'-') {
-            mask_run(&mut masked, &run);
-            run.clear();
-            last_digit = None;
+        } else if is_separator && has_digits {
+            groups.push(Vec::new());
+        } else {
+            mask_groups(&mut masked, &groups);
+            groups = vec![Vec::new()];
         }
     }
-    mask_run(&mut masked, &run);
+    mask_groups(&mut masked, &groups);
     masked
+}
+
+fn mask_groups(masked: &mut [u8], groups: &[Vec<usize>]) {
+    let is_grouped = groups.iter().all(|group| group.len() <= GROUP_DIGITS_MAX);
+    if is_grouped {
+        mask_run(masked, &groups.concat());
+    } else {
+        for group in groups {
+            mask_run(masked, group);
+        }
+    }
 }
 
 fn mask_run(masked: &mut [u8], run: &[usize]) {
@@ -84,6 +98,7 @@ mod tests {
             r#"{"token":"411111******1111"}"#
         );
         assert_eq!(mask("4111 1111-1111 1111"), "4111 11**-**** 1111");
+        assert_eq!(mask("4111111111111111 1227"), "411111******1111 1227");
     }
 
     #[test]

@@ -3,18 +3,22 @@
 //! At exactly `expires_at` the group becomes *expiring*: no payment may start. It becomes *expired*
 //! only with proof that every reference ever issued for it is closed: query, close at the channel,
 //! expire. Money found on the way is taken. Members of a combination move together, at the
-//! earliest member's deadline; one member in review holds all.
+//! earliest member's deadline; one member in review holds all. A group that ended another way (paid
+//! elsewhere, withdrawn) is settled only when its references are proved closed, too: an open one
+//! could still take money.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use clearday_jobs::{Money, OrderNo};
+use clearday_jobs::{Money, MoneyError};
 
 use super::operation::{Operation, OperationState};
 use super::order::{Order, OrderState, PaymentReference, ReferenceState};
 
 /// How soon a group held by a review is looked at again.
-const REVIEW_RECHECK: TimeDelta = TimeDelta::minutes(1);
-/// How soon an open question is put to the channel again.
-const QUERY_AGAIN: TimeDelta = TimeDelta::seconds(5);
+const REVIEW_RECHECK: TimeDelta = TimeDelta::minutes(5);
+/// How soon an open question is put to the channel again at first.
+const QUERY_AGAIN_FIRST: TimeDelta = TimeDelta::seconds(5);
+/// And at last: an old question is not answered sooner by asking every few seconds.
+const QUERY_AGAIN_LAST: TimeDelta = TimeDelta::minutes(10);
 
 /// Everything known about a group, read in one transaction.
 #[derive(Clone, Debug, Default)]
@@ -34,8 +38,8 @@ pub enum ExpiryDecision {
     Snooze(DateTime<Utc>, String),
     /// The deadline came: forbid new payments.
     BeginExpiring,
-    /// Ask the channel about this reference.
-    Query(PaymentReference, Option<Operation>),
+    /// Ask the channel about these references, each with the newest attempt to close it.
+    Query(Vec<(PaymentReference, Option<Operation>)>),
     /// A reference was paid: the group is paid.
     TakePayment,
     /// Every reference is proved closed.
@@ -47,8 +51,18 @@ pub enum ExpiryDecision {
 /// The window is half-open: at exactly the deadline the group is expiring.
 pub fn decide_expiry(group: &GroupSnapshot, now: DateTime<Utc>) -> ExpiryDecision {
     let live = || group.orders.iter().filter(|order| !order.state.is_final());
+    let open: Vec<_> = group
+        .references
+        .iter()
+        .filter(|(reference, _)| reference.state == ReferenceState::Open)
+        .cloned()
+        .collect();
     let Some(deadline) = live().map(|order| order.expires_at).min() else {
-        return ExpiryDecision::Settled(settled_reason(&group.orders));
+        return if open.is_empty() {
+            ExpiryDecision::Settled(settled_reason(&group.orders))
+        } else {
+            ExpiryDecision::Query(open)
+        };
     };
     let is_paid = |(reference, _): &(PaymentReference, _)| reference.state == ReferenceState::Paid;
     if group.references.iter().any(is_paid) {
@@ -63,18 +77,15 @@ pub fn decide_expiry(group: &GroupSnapshot, now: DateTime<Utc>) -> ExpiryDecisio
     }
     if live().any(|order| order.state == OrderState::Open) {
         return if now < deadline {
-            ExpiryDecision::Snooze(deadline, "not due: the order may still be paid".to_owned())
+            ExpiryDecision::Snooze(deadline, "the order may still be paid".to_owned())
         } else {
             ExpiryDecision::BeginExpiring
         };
     }
-    let open = group
-        .references
-        .iter()
-        .find(|(reference, _)| reference.state == ReferenceState::Open);
-    match open {
-        Some((reference, operation)) => ExpiryDecision::Query(reference.clone(), operation.clone()),
-        None => ExpiryDecision::Expire,
+    if open.is_empty() {
+        ExpiryDecision::Expire
+    } else {
+        ExpiryDecision::Query(open)
     }
 }
 
@@ -118,6 +129,8 @@ pub struct ClosePromises {
 pub enum CloseDecision {
     /// The answer proves it closed.
     RecordClosed,
+    /// The channel's silence proves that it was never there, and that no call about it took effect.
+    RecordAbsent,
     /// The answer proves it paid.
     RecordPaid,
     /// Ask the channel to close it, for the first time under this generation.
@@ -150,7 +163,7 @@ pub fn decide_close(
         ChannelView::NotFound => {
             let quarantine = later(expiring_since, promises.processing_window);
             if now >= quarantine {
-                CloseDecision::RecordClosed
+                CloseDecision::RecordAbsent
             } else {
                 let reason = "the channel does not know the reference; that is believed when its \
                               processing window has passed";
@@ -170,12 +183,21 @@ fn after_not_paid(
     now: DateTime<Utc>,
 ) -> CloseDecision {
     match operation.state {
-        // The channel contradicts itself; a new key, but never in a tight loop.
-        OperationState::Succeeded | OperationState::Declined => {
-            let again = later(operation.updated_at, QUERY_AGAIN);
+        // The channel said yes and now says otherwise: its query may lag. Never a new key for what
+        // is proved.
+        OperationState::Succeeded => {
+            let reason = format!(
+                "the channel confirmed {} and yet says it may be paid; it is asked again",
+                operation.idempotency_key
+            );
+            CloseDecision::Wait(ask_again_at(operation.updated_at, now), reason)
+        }
+        // Refused before, and still payable: a new key, but never in a tight loop.
+        OperationState::Declined => {
+            let again = ask_again_at(operation.intended_at, operation.updated_at);
             if now < again {
                 let reason = format!(
-                    "the channel answered {} and yet says it may be paid; it is asked again",
+                    "the channel refused {} and yet says it may be paid; it is asked again",
                     operation.idempotency_key
                 );
                 CloseDecision::Wait(again, reason)
@@ -198,29 +220,84 @@ fn after_not_paid(
                     operation.idempotency_key,
                     operation.updated_at.to_rfc3339()
                 );
-                CloseDecision::Wait(quarantine.min(later(now, QUERY_AGAIN)), reason)
+                CloseDecision::Wait(
+                    quarantine.min(ask_again_at(operation.intended_at, now)),
+                    reason,
+                )
             }
         }
     }
 }
 
-/// When to ask again about a call whose answer was lost just now.
-pub fn ask_again_at(now: DateTime<Utc>) -> DateTime<Utc> {
-    later(now, QUERY_AGAIN)
+/// When to ask again about what has been open since `since`: soon at first, and then after a
+/// quarter of the time it has been open, up to ten minutes.
+pub fn ask_again_at(since: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    let age_s = now.signed_duration_since(since).num_seconds();
+    let wait = TimeDelta::seconds(age_s.div_euclid(4));
+    later(now, wait.clamp(QUERY_AGAIN_FIRST, QUERY_AGAIN_LAST))
 }
 
-/// What the members of a group owe together.
-///
-/// # Errors
-/// The number of the first order in another currency, or at which the sum is too large.
-pub fn group_total(orders: &[Order]) -> Result<Option<Money>, OrderNo> {
+/// What to make of money that a channel took for a reference of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReceiptDecision {
+    /// It is what the group owes, or what it was paid with: take it.
+    Take,
+    /// It is there, but nobody owed it any more: record it, and let a person settle it.
+    TakeAsSurplus(String),
+    /// It is not what is owed: record nothing as paid, and let a person settle it.
+    Refuse(String),
+}
+
+/// Decides what a receipt means. Money is never taken in silence: a group that expired, was
+/// withdrawn or was paid before has a surplus, and another amount than owed is refused.
+pub fn decide_receipt(
+    group: &GroupSnapshot,
+    reference: &PaymentReference,
+    amount: Money,
+) -> ReceiptDecision {
+    let live: Vec<&Order> = group
+        .orders
+        .iter()
+        .filter(|order| !order.state.is_final())
+        .collect();
+    let is_paid_elsewhere = group
+        .references
+        .iter()
+        .any(|(other, _)| other != reference && other.state == ReferenceState::Paid);
+    let number = &reference.reference;
+    if live.is_empty() {
+        let all: Vec<&Order> = group.orders.iter().collect();
+        let is_paid = group
+            .orders
+            .iter()
+            .any(|order| order.state == OrderState::Paid);
+        return if is_paid && !is_paid_elsewhere && owed(&all) == Ok(Some(amount)) {
+            ReceiptDecision::Take
+        } else {
+            ReceiptDecision::TakeAsSurplus(format!(
+                "reference {number} was paid with {amount} although {}: give it back to the payer, then retry",
+                settled_reason(&group.orders)
+            ))
+        };
+    }
+    match owed(&live) {
+        Ok(Some(owed)) if owed == amount => ReceiptDecision::Take,
+        Ok(Some(owed)) => ReceiptDecision::Refuse(format!(
+            "reference {number} was paid with {amount} but {owed} is owed: settle it with the payer, then retry"
+        )),
+        Ok(None) | Err(_) => ReceiptDecision::Refuse(format!(
+            "reference {number} was paid with {amount}, but what its group owes cannot be added up"
+        )),
+    }
+}
+
+/// What orders owe together.
+fn owed(orders: &[&Order]) -> Result<Option<Money>, MoneyError> {
     let mut total: Option<Money> = None;
     for order in orders {
         total = Some(match total {
             None => order.total,
-            Some(sum) => sum
-                .checked_add(order.total)
-                .map_err(|_| order.order_no.clone())?,
+            Some(sum) => sum.checked_add(order.total)?,
         });
     }
     Ok(total)
@@ -327,9 +404,9 @@ mod tests {
 open: begin expiring, begin expiring, begin expiring, take payment
 in_review: snooze, snooze, snooze, take payment
 expiring: expire, query, expire, take payment
-expired: settled, settled, settled, settled
-paid: settled, settled, settled, settled
-cancelled: settled, settled, settled, settled"
+expired: settled, query, settled, settled
+paid: settled, query, settled, settled
+cancelled: settled, query, settled, settled"
         );
     }
 
@@ -356,6 +433,7 @@ cancelled: settled, settled, settled, settled"
     fn close_name(decision: &CloseDecision) -> String {
         match decision {
             CloseDecision::RecordClosed => "record closed".to_owned(),
+            CloseDecision::RecordAbsent => "record absent".to_owned(),
             CloseDecision::RecordPaid => "record paid".to_owned(),
             CloseDecision::Close { generation } => format!("close {generation}"),
             CloseDecision::Replay(_) => "replay".to_owned(),
@@ -413,12 +491,12 @@ idempotent, none: close 1, then close 1
 idempotent, intended: replay, then replay
 idempotent, unknown: replay, then replay
 idempotent, declined: wait, then close 2
-idempotent, succeeded: wait, then close 2
+idempotent, succeeded: wait, then wait
 not idempotent, none: close 1, then close 1
 not idempotent, intended: wait, then give up
 not idempotent, unknown: wait, then give up
 not idempotent, declined: wait, then close 2
-not idempotent, succeeded: wait, then close 2"
+not idempotent, succeeded: wait, then wait"
         );
     }
 
@@ -433,7 +511,7 @@ not idempotent, succeeded: wait, then close 2"
             };
             let now = later(noon(), TimeDelta::seconds(waited_s));
             let decision = decide_close(ChannelView::NotFound, None, promises, noon(), now);
-            prop_assert_eq!(decision == CloseDecision::RecordClosed, waited_s >= window_s);
+            prop_assert_eq!(decision == CloseDecision::RecordAbsent, waited_s >= window_s);
         }
 
         #[test]

@@ -272,9 +272,9 @@ impl Engine {
             source,
             entry_id,
             kind: Some(printable(&submission.kind)),
-            idempotency_key: submission.idempotency_key.as_deref().map(printable),
+            idempotency_key: submission.idempotency_key.as_deref().map(masked),
             raw: mask_card_numbers(&submission.payload),
-            reason: printable(&refusal.to_string()),
+            reason: masked(&refusal.to_string()),
             job_id: match refusal {
                 Refusal::KeyTaken(id) => Some(*id),
                 Refusal::Envelope(_)
@@ -348,6 +348,12 @@ fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
         .collect()
+}
+
+/// Printable text without card numbers.
+fn masked(text: &str) -> String {
+    let bytes = mask_card_numbers(text.as_bytes());
+    printable(&String::from_utf8_lossy(&bytes))
 }
 
 /// The SHA-256 of `bytes`, in lower-case hexadecimal.

@@ -52,6 +52,7 @@ impl Engine {
     /// Imports a file of orders.
     pub async fn import_orders(&self, rows: &[OrderRow]) -> Result<ImportSummary, ImportError> {
         let mut tx = self.store().begin().await?;
+        order_imports::lock(&mut tx).await?;
         let known = order_imports::load_known(&mut tx, rows).await?;
         let plan = plan_orders(rows, &known)?;
         self.carry_out(&mut tx, &plan).await?;

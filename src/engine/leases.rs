@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use clearday_jobs::{JobId, JobKind};
 
 use super::Engine;
@@ -36,6 +37,34 @@ impl HeldLeases {
     }
 }
 
+/// Since when the database has answered this process without a gap as long as a lease.
+///
+/// After an outage every lease looks lapsed, also those whose workers are alive and about to renew:
+/// who sweeps then takes healthy work away. So a process sweeps only after a lease's length of
+/// contact, in which everybody else who is alive has renewed.
+#[derive(Debug, Default)]
+pub(super) struct Contact(Mutex<Option<(DateTime<Utc>, DateTime<Utc>)>>);
+
+impl Contact {
+    /// The database answered now.
+    fn noted(&self, now: DateTime<Utc>, lease: TimeDelta) {
+        let mut contact = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = match *contact {
+            Some((since, last)) if now.signed_duration_since(last) < lease => since,
+            Some(_) | None => now,
+        };
+        *contact = Some((since, now));
+    }
+
+    /// Whether it has answered for as long as a lease lasts, and still did within the last one.
+    pub(super) fn is_steady(&self, now: DateTime<Utc>, lease: TimeDelta) -> bool {
+        let contact = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        contact.is_some_and(|(since, last)| {
+            now.signed_duration_since(since) >= lease && now.signed_duration_since(last) < lease
+        })
+    }
+}
+
 /// What a renewal found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -59,32 +88,23 @@ impl Engine {
         leased.sort_by_key(|job| (job.priority, job.run_at, job.id));
         let history: Vec<NewEvent> = leased.iter().map(leased_event).collect();
         events::append(&mut tx, &history).await?;
-        // Known before the commit, so that a shutdown that ends this call half-way hands them back.
+        // An answer that is lost here leaves leases that nobody renews: they lapse and are swept.
+        tx.commit().await?;
+        // Only now: a renewal that ran before the commit would not find them and call them lost.
         self.0.held.add(&leased);
-        if let Err(error) = tx.commit().await {
-            // Nobody here will run them. If they were committed all the same, their leases must
-            // lapse and not be renewed for ever.
-            for job in &leased {
-                self.0.held.forget(job.id, job.lease_epoch);
-            }
-            return Err(error);
-        }
         Ok(leased)
     }
 
-    /// Extends every lease this process holds.
+    /// Extends every lease this process holds, and notes that the database answers.
     pub async fn renew_held(&self) -> Result<Held, StoreError> {
         let held = self.0.held.all();
-        if held.is_empty() {
-            return Ok(Held {
-                renewed: 0,
-                lost: 0,
-            });
-        }
         let mut tx = self.0.store.begin().await?;
         let until = self.0.clock.now() + self.0.policy.lease;
         let renewed = jobs::renew(&mut tx, &held, until).await?;
         tx.commit().await?;
+        self.0
+            .contact
+            .noted(self.0.clock.now(), self.0.policy.lease);
         let renewed: HashSet<JobId> = renewed.into_iter().collect();
         // A run that ended meanwhile gave its lease up itself and lost nothing.
         let lost = held

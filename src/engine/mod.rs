@@ -87,6 +87,7 @@ struct Inner {
     worker: String,
     bell: Arc<dyn Bell>,
     held: leases::HeldLeases,
+    contact: leases::Contact,
     counters: Counters,
 }
 
@@ -108,6 +109,7 @@ impl Engine {
             worker,
             bell,
             held: leases::HeldLeases::default(),
+            contact: leases::Contact::default(),
             counters: Counters::default(),
         }))
     }

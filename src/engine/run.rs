@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use clearday_jobs::{JobId, JobKind};
+use tracing::error;
 
 use super::accept::{Acceptance, Submission};
 use super::{Engine, WorkError};
@@ -170,6 +171,23 @@ impl Run {
     }
 }
 
+/// How soon a job that must not end yet is run again.
+const OPEN_OPERATION_WAIT: TimeDelta = TimeDelta::minutes(10);
+
+/// Lapses count only while nothing goes right in between.
+const fn rescues_after(job: &Job, event: JobEvent) -> u32 {
+    match event {
+        JobEvent::Rescue => job.rescues.saturating_add(1),
+        JobEvent::Snooze | JobEvent::Retry => 0,
+        JobEvent::Lease
+        | JobEvent::Finish
+        | JobEvent::Bury
+        | JobEvent::HandBack
+        | JobEvent::Cancel
+        | JobEvent::Requeue => job.rescues,
+    }
+}
+
 impl Engine {
     /// Takes a leased job out of its worker's hands by the rule of `event`; returns the kind
     /// whose bell to ring after the commit. The job is locked by the caller, and not held here any
@@ -187,14 +205,21 @@ impl Engine {
         let mut state = job.state.after(event).ok_or_else(|| {
             StoreError::corrupt("state", format!("{} refuses {event:?}", job.state))
         })?;
-        let mut note = note.to_owned();
-        if state == JobState::Cancelled {
+        let (mut run_at, mut note) = (run_at, note.to_owned());
+        if matches!(state, JobState::Cancelled | JobState::Dead) {
             let open = operations::open_of_job(tx, job.id).await?;
             if let Some(operation) = open.first() {
-                // Cancelling would leave nobody to learn what became of the call.
+                // Ending it would leave nobody to learn what became of the call.
+                let wish = if state == JobState::Dead {
+                    error!(job.id = %job.id, job.kind = %job.kind, operation = %operation.idempotency_key, "Job {} cannot be buried while the outcome of a call is unknown", job.id);
+                    run_at = now + OPEN_OPERATION_WAIT;
+                    "buried"
+                } else {
+                    "cancelled"
+                };
                 state = JobState::Ready;
                 note = format!(
-                    "not cancelled: {} has no proved outcome yet; {note}",
+                    "not {wish}: {} has no proved outcome yet; {note}",
                     operation.idempotency_key
                 );
             }
@@ -219,9 +244,7 @@ impl Engine {
             } else {
                 job.attempt.saturating_sub(1)
             },
-            rescues: job
-                .rescues
-                .saturating_add(u32::from(event == JobEvent::Rescue)),
+            rescues: rescues_after(job, event),
             note: note.clone(),
             last_error: error.or_else(|| job.last_error.clone()),
             updated_at: now,

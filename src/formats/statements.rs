@@ -8,7 +8,7 @@ use std::io::BufRead;
 use clearday_jobs::ChannelName;
 
 use super::wechat_pay::cells::CHINA_STANDARD_TIME;
-use super::wechat_pay::{self, Format, Row, Statement, StatementError, Tolerance, read_statement};
+use super::wechat_pay::{self, Format, StatementError, Tolerance, read_entries};
 use crate::domain::reconciliation::{Coverage, Entries};
 
 /// Why a statement cannot be reconciled.
@@ -23,11 +23,6 @@ pub enum StatementRefused {
     /// It can be read, but is not whole.
     #[error("{0}")]
     NotWhole(String),
-    /// It lists movements of the account, not orders.
-    #[error(
-        "line 1: a fund flow lists movements of the account, not orders; reconciliation takes trade bills"
-    )]
-    FundFlow,
     /// More than can be told apart.
     #[error("more than {} statements at once", u16::MAX)]
     TooMany,
@@ -84,21 +79,10 @@ impl StatementSet {
         name: &str,
         input: impl BufRead,
         tolerance: Tolerance,
-        mut on_row: impl FnMut(),
+        on_row: impl FnMut(),
     ) -> Result<Added, StatementRefused> {
         let source = u16::try_from(self.known.len()).map_err(|_| StatementRefused::TooMany)?;
-        let mut entries = Entries::default();
-        let statement = read_statement(input, tolerance, |row| match row {
-            Row::Trade(mut entry) => {
-                entry.facts.source = source;
-                entries.push(entry);
-                on_row();
-            }
-            Row::Fund(_) => {}
-        })?;
-        if statement.format == Format::FundFlow {
-            return Err(StatementRefused::FundFlow);
-        }
+        let (entries, statement) = read_entries(input, tolerance, source, on_row)?;
         let known = self
             .known
             .iter()
@@ -111,7 +95,7 @@ impl StatementSet {
             lines: statement.lines,
             sha256: statement.sha256,
         };
-        let added = match (incompleteness(&statement), tolerance) {
+        let added = match (statement.incompleteness(), tolerance) {
             (None, _) => Added::Whole(facts),
             (Some(reason), Tolerance::AcceptIncomplete) => Added::Incomplete(facts, reason),
             (Some(reason), Tolerance::Refuse) => return Err(StatementRefused::NotWhole(reason)),
@@ -125,22 +109,4 @@ impl StatementSet {
         }
         Ok(added)
     }
-}
-
-/// Why a statement is not whole, if it is not.
-fn incompleteness(statement: &Statement) -> Option<String> {
-    if let Some(damage) = &statement.damage {
-        return Some(with_cause(damage));
-    }
-    let differing = statement.disagreements();
-    let first = differing.first()?;
-    Some(format!(
-        "the trailer says {} {}, the rows {}",
-        first.name, first.trailer, first.computed
-    ))
-}
-
-fn with_cause(error: &StatementError) -> String {
-    let cause = std::error::Error::source(error);
-    cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }

@@ -180,12 +180,16 @@ fn identify(api: &Api, request: &Request) -> Result<Caller, Problem> {
         refuse_foreign_host(request)?;
         return Ok(Caller::local());
     }
+    let token = token_of(request).ok_or_else(|| {
+        Problem::new(
+            ProblemKind::Unauthenticated,
+            "send a token: `Authorization: Bearer …`",
+        )
+    })?;
     let refuse = |detail: String| {
-        warn!(http.method = %request.method(), "Refused a request without a valid token");
+        warn!(http.method = %request.method(), "Refused a token: {detail}");
         Problem::new(ProblemKind::Unauthenticated, detail)
     };
-    let token = token_of(request)
-        .ok_or_else(|| refuse("send a token: `Authorization: Bearer …`".to_owned()))?;
     match api.people.who(&token, api.engine.clock().now()) {
         Ok(person) => Ok(Caller {
             name: person.name.clone(),
@@ -328,5 +332,71 @@ fn one<'h>(headers: &'h HeaderMap, name: &str) -> Header<'h> {
         (None, _) => Header::Absent,
         (Some(value), None) => value.to_str().map_or(Header::Unclear, Header::One),
         (Some(_), Some(_)) => Header::Unclear,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use axum::body::Body;
+    use axum::routing::get;
+    use axum::{Router, middleware};
+    use chrono::TimeDelta;
+    use tower::ServiceExt;
+
+    use super::super::Facts;
+    use super::*;
+    use crate::clock::{Clock, Ids};
+    use crate::engine::{Engine, NoBell, Policy};
+    use crate::store::Store;
+
+    async fn api() -> Api {
+        let clock = Clock::manual("2026-03-02T12:00:00Z".parse().unwrap());
+        let policy = Policy {
+            lease: TimeDelta::seconds(60),
+            attempts_max: 5,
+            rescues_max: 3,
+            handler_timeout: Duration::from_mins(1),
+        };
+        let engine = Engine::new(
+            Store::connect("sqlite::memory:", 1).await.unwrap(),
+            clock.clone(),
+            Ids::seeded(clock, 7),
+            policy,
+            "worker-1".to_owned(),
+            Arc::new(NoBell),
+        );
+        let facts = Facts {
+            environment: "test".to_owned(),
+            queue: "in-process",
+            zone: chrono_tz::UTC,
+        };
+        Api::new(engine, Vec::new(), Vec::new(), facts)
+    }
+
+    #[tokio::test]
+    async fn a_route_without_a_row_answers_nobody() {
+        let router = Router::new()
+            .route("/forgotten", get(|| async { "secret" }))
+            .layer(middleware::from_fn_with_state(api().await, guard));
+        let request = Request::builder()
+            .uri("/forgotten")
+            .header(HOST, "localhost");
+        let response = router
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn no_row_is_repeated() {
+        for (index, rule) in ROUTES.iter().enumerate() {
+            let twin = ROUTES.iter().skip(index + 1);
+            let mut twin = twin.filter(|it| (it.method, it.path) == (rule.method, rule.path));
+            assert!(twin.next().is_none(), "{} {}", rule.method, rule.path);
+        }
     }
 }

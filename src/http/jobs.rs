@@ -92,7 +92,7 @@ pub(super) async fn submit(
     let submission = Submission {
         kind,
         idempotency_key,
-        payload: body.map_err(refuse_body)?.into(),
+        payload: body.map_err(|rejection| refuse_body(&rejection))?.into(),
         source: Source::Http,
         fault,
     };
@@ -139,7 +139,7 @@ fn refuse_encoded(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-fn refuse_body(rejection: BytesRejection) -> Problem {
+fn refuse_body(rejection: &BytesRejection) -> Problem {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let detail = format!("the payload may have {PAYLOAD_BYTES_MAX} bytes; it was not read");
         return Problem::new(ProblemKind::PayloadTooLarge, detail);

@@ -71,7 +71,7 @@ pub(super) async fn load_queues(engine: &Engine) -> Result<Vec<QueueFigures>, St
     Ok(queues)
 }
 
-/// Prometheus metrics, in the OpenMetrics text format.
+/// Metrics for Prometheus: what happened since the start, and how the queues stand.
 #[utoipa::path(
     get,
     path = "/metrics",

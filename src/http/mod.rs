@@ -113,7 +113,8 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-/// Answers requests until `shutdown`, and then finishes those that are under way.
+/// Answers requests until `shutdown`, and then finishes those that are under way. A connection
+/// that never comes to the end of its request is cut when every honest one has been answered.
 ///
 /// # Errors
 /// When the listener fails for good.
@@ -128,7 +129,16 @@ pub async fn serve(
             debug!(error = %error, "Could not switch off Nagle's algorithm");
         }
     });
-    axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
+    let stopping = shutdown.clone();
+    let serving = axum::serve(listener, router)
+        .with_graceful_shutdown(stopping.cancelled_owned())
+        .into_future();
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(REQUEST_TIMEOUT).await;
+    };
+    tokio::select! {
+        served = serving => served,
+        () = overdue => Ok(()),
+    }
 }

@@ -46,9 +46,9 @@ pub(super) fn api_router() -> OpenApiRouter<Api> {
         .routes(routes!(metrics::metrics))
 }
 
-/// The whole description as text, the same for every build of the same code.
+/// The whole description as text without a last line end, the same for every build of the same code.
 pub fn openapi_json() -> String {
-    format!("{:#}\n", describe(api_router().into_openapi()))
+    format!("{:#}", describe(api_router().into_openapi()))
 }
 
 /// `GET /openapi.json`

@@ -284,7 +284,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         match &error {
-            StoreError::Unavailable(_) | StoreError::SchemaBehind => {
+            StoreError::Unavailable(_) | StoreError::NoAnswer(_) | StoreError::SchemaBehind => {
                 warn!(error = %error, cause, "Could not answer a request: {error}");
                 let detail = format!("{error}; nothing was acknowledged, try again");
                 Self::new(ProblemKind::Unavailable, detail)

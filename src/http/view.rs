@@ -21,6 +21,7 @@ use crate::store::{StoreError, events, jobs, operations};
 
 /// A job.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Job)]
 pub struct JobView {
     /// Its id.
     #[schema(value_type = String, format = "uuid")]
@@ -206,6 +207,10 @@ impl JobDetail {
     }
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the shape that serde asks for"
+)]
 fn as_name<S: Serializer>(state: &JobState, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(state.as_str())
 }

@@ -22,6 +22,9 @@ use crate::store::{StoreError, jobs};
 /// this long for half the room to come free makes batches of it.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// Between two looks at due rows that another daemon has locked.
+const LOCKED_WAIT: Duration = Duration::from_millis(20);
+
 /// One kind's dispatcher.
 pub(super) struct Dispatcher {
     pub(super) engine: Engine,
@@ -36,14 +39,17 @@ pub(super) struct Dispatcher {
 impl Dispatcher {
     /// Leases until `stop`.
     pub(super) async fn run(self, stop: &CancellationToken) {
+        // Without its dispatcher a kind would be deaf: if this ends, the daemon does.
+        let _guard = stop.clone().drop_guard();
         let mut backoff = Backoff::default();
         let mut has_backlog = false;
         while !stop.is_cancelled() {
-            let step = tokio::select! {
+            let room = tokio::select! {
                 () = stop.cancelled() => return,
-                step = self.step(has_backlog) => step,
+                room = self.free_room(has_backlog) => room,
             };
-            match step {
+            // Not cut off by a stop: a lease that is committed must be known, to be handed back.
+            match self.lease(room).await {
                 Ok(more) => {
                     if backoff.is_failing() {
                         info!(job.kind = %self.kind, "Leasing {} jobs works again", self.kind);
@@ -69,9 +75,8 @@ impl Dispatcher {
         }
     }
 
-    /// Leases one batch; whether more is waiting.
-    async fn step(&self, has_backlog: bool) -> Result<bool, StoreError> {
-        let room = self.free_room(has_backlog).await;
+    /// Leases one batch for the free room; whether more is waiting.
+    async fn lease(&self, room: usize) -> Result<bool, StoreError> {
         if room == 0 {
             return Ok(true);
         }
@@ -118,9 +123,14 @@ impl Dispatcher {
         let poll = TimeDelta::from_std(self.poll).unwrap_or(TimeDelta::MAX);
         let latest = self.engine.clock().now() + poll;
         let next = self.next_due().await.unwrap_or(latest).min(latest);
+        let alarm = async {
+            self.engine.clock().sleep_until(next).await;
+            // What was due and could not be leased is locked by another daemon: let it go on.
+            tokio::time::sleep(LOCKED_WAIT).await;
+        };
         tokio::select! {
             () = self.bell.notified() => {}
-            () = self.engine.clock().sleep_until(next) => {}
+            () = alarm => {}
         }
     }
 

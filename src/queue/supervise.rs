@@ -39,7 +39,8 @@ impl Backoff {
     }
 }
 
-/// Runs `body` again and again until `stop`; one that returns `Ok` is started again at once.
+/// Runs `body` again and again until `stop`; one that returns `Ok` is started again at once. A body
+/// under way is not cut off: what it has begun it finishes, and it looks at `stop` where it waits.
 pub async fn supervise<B, F, E>(name: &'static str, stop: CancellationToken, body: B)
 where
     B: Fn() -> F,
@@ -48,11 +49,7 @@ where
 {
     let mut backoff = Backoff::default();
     while !stop.is_cancelled() {
-        let outcome = tokio::select! {
-            () = stop.cancelled() => return,
-            outcome = AssertUnwindSafe(body()).catch_unwind() => outcome,
-        };
-        match outcome {
+        match AssertUnwindSafe(body()).catch_unwind().await {
             Ok(Ok(())) => {
                 backoff.reset();
                 continue;

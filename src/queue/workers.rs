@@ -15,7 +15,7 @@ use tracing::error;
 use super::backend::{LeasedJob, LeasedJobs};
 use crate::engine::{Engine, Handler};
 
-/// Starts one worker per backend under one monitor.
+/// Starts one worker per backend.
 pub(super) fn start(
     backends: Vec<(JobKind, LeasedJobs)>,
     engine: &Engine,
@@ -46,11 +46,11 @@ pub(super) fn start(
             }));
         let stop = stop.clone();
         tracker.spawn(async move {
+            // Nobody would take what the dispatcher leases: better no daemon than a deaf one.
+            let _guard = stop.clone().drop_guard();
             let ended = run.await;
             if !stop.is_cancelled() {
-                // Nobody would take what the dispatcher leases: better no daemon than a deaf one.
                 error!(job.kind = %kind, outcome = ?ended, "The {kind} worker ended; the daemon stops");
-                stop.cancel();
             }
         });
     }

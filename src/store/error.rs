@@ -1,5 +1,7 @@
 //! What can go wrong with the database, in the classes a caller treats differently.
 
+use std::time::Duration;
+
 /// A failed database call.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -9,6 +11,9 @@ pub enum StoreError {
     /// It could not be reached, timed out, is shutting down, or asked to try again.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
+    /// Nothing came back, neither an answer nor an error: whether it happened is not known here.
+    #[error("the database gave no answer within {} s", .0.as_secs())]
+    NoAnswer(Duration),
     /// The schema is older than this release.
     #[error("the database schema is behind this release: run `clearday migrate`")]
     SchemaBehind,
@@ -49,7 +54,7 @@ impl StoreError {
     /// Whether trying again later may help.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Unavailable(_) => true,
+            Self::Unavailable(_) | Self::NoAnswer(_) => true,
             Self::Url
             | Self::SchemaBehind
             | Self::Constraint { .. }

@@ -252,7 +252,8 @@ pub async fn lease(
     Ok(leased)
 }
 
-/// Extends the leases that are still held and returns whose they are; a missing id was lost.
+/// Extends the leases that are still held and returns whose they are; a missing id was lost. With
+/// nothing held it changes nothing, and the database is asked all the same.
 pub async fn renew(
     tx: &mut Tx,
     held: &[(JobId, i64)],

@@ -25,6 +25,7 @@ pub mod ticks;
 mod timestamp;
 mod words;
 
+use std::future::Future;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -43,8 +44,10 @@ use words::words;
 /// values and Postgres' 65,535.
 pub(crate) const CHUNK_ROWS_MAX: usize = 500;
 
-/// A database call that takes longer than this is given up and reported as unavailable.
+/// The server ends a statement, or the wait for a lock, that takes longer than this.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Nobody waits longer than this for one answer, whatever became of the server.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Waiting for a free connection, which includes opening one to a database that is down.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// SQLite has one writer at a time; another process (a command line) may hold it for a moment.
@@ -79,24 +82,34 @@ pub enum Tx {
 }
 
 /// Runs one body on whichever database the transaction is of: `$db` is the sqlx database type and
-/// `$connection` its native connection.
+/// `$connection` its native connection. A body that gets no answer in time is given up.
 macro_rules! on_both {
     ($tx:expr, $db:ident, $connection:ident => $body:expr) => {
         match $tx {
             $crate::store::Tx::Postgres(transaction) => {
                 type $db = sqlx::Postgres;
                 let $connection: &mut sqlx::PgConnection = &mut *transaction;
-                $body
+                $crate::store::in_time(async { Ok($body) }).await?
             }
             $crate::store::Tx::Sqlite(transaction) => {
                 type $db = sqlx::Sqlite;
                 let $connection: &mut sqlx::SqliteConnection = &mut *transaction;
-                $body
+                $crate::store::in_time(async { Ok($body) }).await?
             }
         }
     };
 }
 pub(crate) use on_both;
+
+/// Gives a call up that gets no answer. The server's own time-out comes first where there is a
+/// server to keep it; this one is for a network that swallows the question or the answer.
+pub(crate) async fn in_time<T>(
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(CALL_TIMEOUT, call)
+        .await
+        .unwrap_or(Err(StoreError::NoAnswer(CALL_TIMEOUT)))
+}
 
 impl Store {
     /// Opens the database named by `url` (`postgres://…` or `sqlite://PATH`) with at most
@@ -195,6 +208,10 @@ impl Store {
 
     /// Starts a transaction that may write.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
+        in_time(self.begin_writing()).await
+    }
+
+    async fn begin_writing(&self) -> Result<Tx, StoreError> {
         Ok(match self {
             Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
             // Taking the write lock at once keeps a read-then-write from failing half-way.
@@ -213,11 +230,14 @@ impl Store {
 
     /// Whether the database answers now.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        match self {
-            Self::Postgres(pool) => pool.acquire().await?.ping().await?,
-            Self::Sqlite { readers, .. } => readers.acquire().await?.ping().await?,
-        }
-        Ok(())
+        in_time(async {
+            match self {
+                Self::Postgres(pool) => pool.acquire().await?.ping().await?,
+                Self::Sqlite { readers, .. } => readers.acquire().await?.ping().await?,
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// The name of the dialect, for people.
@@ -248,8 +268,9 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("jobs", jobs::STATEMENTS),
         ("operations", operations::STATEMENTS),
         ("orders", orders::STATEMENTS),
-        ("overview", overview::STATEMENTS),
+        ("order_imports", order_imports::STATEMENTS),
         ("reconciliations", reconciliations::STATEMENTS),
+        ("overview", overview::STATEMENTS),
         ("records", records::STATEMENTS),
         ("rejections", rejections::STATEMENTS),
         ("ticks", ticks::STATEMENTS),
@@ -264,10 +285,13 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
 impl Tx {
     /// Makes everything done in this transaction durable.
     pub async fn commit(self) -> Result<(), StoreError> {
-        match self {
-            Self::Postgres(transaction) => transaction.commit().await?,
-            Self::Sqlite(transaction) => transaction.commit().await?,
-        }
-        Ok(())
+        in_time(async {
+            match self {
+                Self::Postgres(transaction) => transaction.commit().await?,
+                Self::Sqlite(transaction) => transaction.commit().await?,
+            }
+            Ok(())
+        })
+        .await
     }
 }

@@ -11,11 +11,26 @@ use sqlx::{FromRow, QueryBuilder};
 
 use super::jobs::parse;
 use super::orders::OrderRow as StoredOrder;
+use super::statement::statements;
 use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both};
 use crate::domain::import::orders::{OrderRow, ToldOrder};
 use crate::domain::import::plan::{IssuedReference, Known};
 use crate::domain::order::Order;
 use crate::store::Statement;
+
+statements! {
+    /// Imports of orders stand in line: two files that name one new group have no row to lock yet.
+    /// On SQLite writers stand in line anyway. The number is any that nobody else uses.
+    LOCK = "SELECT 1", postgres ", pg_advisory_xact_lock(7120262)";
+}
+
+/// Waits for other imports of orders to end, and holds the next ones off until the transaction does.
+pub async fn lock(tx: &mut Tx) -> Result<(), StoreError> {
+    on_both!(tx, Db, connection => {
+        sqlx::query(LOCK.text::<Db>()).execute(connection).await?;
+    });
+    Ok(())
+}
 
 const LOCKED: Statement = Statement {
     sqlite: "",

@@ -18,7 +18,11 @@ statements! {
     VANISH = "UPDATE breaks SET state = 'vanished', updated_at = $3 \
               WHERE last_run_id = $1 AND last_run_id <> $2 AND state = 'open'";
     KEEP_FILE = "INSERT INTO statement_files (sha256, channel, file_name, content, verdict, reason, first_seen_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (sha256) DO NOTHING";
+                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (sha256) DO UPDATE SET \
+                 verdict = excluded.verdict, reason = excluded.reason, \
+                 content = COALESCE(excluded.content, statement_files.content)";
+    REFUSED_FILES = "SELECT file_name, sha256, content, reason FROM statement_files WHERE verdict = 'refused' \
+                     ORDER BY first_seen_at DESC, sha256 LIMIT $1";
     LIST_RUNS = "SELECT id, job_id, channel, scope, version, summary, is_complete, created_at FROM reconciliation_runs \
                  ORDER BY id DESC LIMIT $1";
     LIST_BREAKS = "SELECT break_name, state, channel, kind, record_no, channel_trade_no, detail, at_risk_minor, currency, \
@@ -250,7 +254,8 @@ pub async fn vanish_unseen(
     }))
 }
 
-/// Remembers a statement file; one that was offered before is noticed by its digest.
+/// Remembers a statement file; one that was offered before is noticed by its digest, and the newest
+/// verdict on it stands.
 pub async fn keep_file(
     tx: &mut Tx,
     file: &NewFile<'_>,
@@ -274,6 +279,29 @@ pub async fn keep_file(
             .await?;
     });
     Ok(())
+}
+
+/// A statement file that was refused.
+#[derive(Clone, Debug, FromRow)]
+pub struct RefusedFile {
+    /// Its name in the folder.
+    pub file_name: String,
+    /// Of its bytes.
+    pub sha256: String,
+    /// Its bytes.
+    pub content: Option<Vec<u8>>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// Up to `limit` refused statement files, the newest first.
+pub async fn refused_files(tx: &mut Tx, limit: usize) -> Result<Vec<RefusedFile>, StoreError> {
+    Ok(on_both!(tx, Db, connection => {
+        sqlx::query_as(REFUSED_FILES.text::<Db>())
+            .bind(bound(limit))
+            .fetch_all(connection)
+            .await?
+    }))
 }
 
 /// Up to `limit` runs, the newest first.

@@ -145,23 +145,45 @@ pub async fn between(
 
 /// The records that have these numbers, whatever their day and channel.
 pub async fn find(tx: &mut Tx, numbers: &[(RecordKind, &str)]) -> Result<Vec<Record>, StoreError> {
-    let mut found = Vec::new();
-    for chunk in numbers.chunks(CHUNK_RECORDS_MAX) {
-        let rows: Vec<RecordRow> = on_both!(tx, Db, connection => {
-            let mut query = QueryBuilder::<Db>::new(concat!(
-                "SELECT ", record_columns!(), " FROM records WHERE (kind, record_no) IN ("
-            ));
-            query.push_values(chunk, |mut row, (kind, number)| {
-                row.push_bind(kind.as_str()).push_bind(*number);
-            });
-            query.push(")");
-            query.build_query_as().fetch_all(connection).await?
-        });
-        for row in rows {
-            found.push(row.try_into()?);
+    let mut found = Vec::with_capacity(numbers.len());
+    for kind in RecordKind::ALL {
+        let of_kind = numbers.iter().filter(|(other, _)| other == kind);
+        let mut numbers: Vec<&str> = of_kind.map(|(_, number)| *number).collect();
+        numbers.sort_unstable();
+        for chunk in numbers.chunks(CHUNK_RECORDS_MAX) {
+            find_sorted(tx, *kind, chunk, &mut found).await?;
         }
     }
     Ok(found)
+}
+
+/// The bounds keep Postgres near the numbers while it does not know yet how many rows there are, which is so right
+/// after the first import. Planned once for all lists (persistent), it would compare every row with every number.
+async fn find_sorted(
+    tx: &mut Tx,
+    kind: RecordKind,
+    numbers: &[&str],
+    found: &mut Vec<Record>,
+) -> Result<(), StoreError> {
+    let rows: Vec<RecordRow> = on_both!(tx, Db, connection => {
+        let mut query = QueryBuilder::<Db>::new(concat!(
+            "SELECT ", record_columns!(), " FROM records WHERE kind = "
+        ));
+        query.push_bind(kind.as_str());
+        query.push(" AND record_no >= ").push_bind(numbers.first().copied());
+        query.push(" AND record_no <= ").push_bind(numbers.last().copied());
+        query.push(" AND record_no IN (");
+        let mut list = query.separated(", ");
+        for number in numbers {
+            list.push_bind(*number);
+        }
+        query.push(")");
+        query.build_query_as().persistent(false).fetch_all(connection).await?
+    });
+    for row in rows {
+        found.push(row.try_into()?);
+    }
+    Ok(())
 }
 
 #[derive(FromRow)]

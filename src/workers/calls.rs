@@ -12,7 +12,7 @@ use crate::store::operations;
 /// What is known after a call.
 #[derive(Debug)]
 pub(super) enum Learned {
-    /// It took effect.
+    /// It took effect; whoever called records that together with what follows from it.
     Succeeded(Evidence),
     /// It was refused, without effect.
     Declined(DeclineCode),
@@ -51,7 +51,8 @@ pub(super) async fn intend_close(
     Ok(operation)
 }
 
-/// Makes the call of an operation whose intent is committed, and records what came back.
+/// Makes the call of an operation whose intent is committed, and records a refusal or a lost answer.
+/// Success is left to the caller, who commits it together with what follows from it.
 ///
 /// A call that provably did not leave stays intended, and the run fails as unavailable.
 pub(super) async fn close(
@@ -63,45 +64,35 @@ pub(super) async fn close(
         .close(&operation.reference, &operation.idempotency_key)
         .await;
     match answer {
-        Ok(closed) => {
-            let detail = "the channel confirmed it";
-            learn(
-                run,
-                operation,
-                OperationState::Succeeded,
-                detail,
-                Some(&closed.evidence),
-            )
-            .await?;
-            Ok(Learned::Succeeded(closed.evidence))
-        }
+        Ok(closed) => Ok(Learned::Succeeded(closed.evidence)),
         Err(ref error @ ChannelError::Declined { ref code, .. }) => {
             let detail = error.to_string();
+            let evidence = error.evidence();
+            learn(run, operation, OperationState::Declined, &detail, evidence).await?;
+            Ok(Learned::Declined(code.clone()))
+        }
+        Err(error @ ChannelError::Unknown(_)) => {
+            let detail = with_causes(&error);
+            let evidence = error.evidence();
+            learn(run, operation, OperationState::Unknown, &detail, evidence).await?;
+            Ok(Learned::Unknown)
+        }
+        Err(error @ ChannelError::Invalid(_)) => {
+            // Understood as nonsense, or not even sent: it had no effect and never will.
+            let detail = with_causes(&error);
+            let unsent = observed(&detail, run.now());
+            let evidence = error.evidence().unwrap_or(&unsent);
             learn(
                 run,
                 operation,
                 OperationState::Declined,
                 &detail,
-                error.evidence(),
+                Some(evidence),
             )
             .await?;
-            Ok(Learned::Declined(code.clone()))
-        }
-        Err(error @ ChannelError::Unknown(_)) => {
-            let detail = with_causes(&error);
-            learn(
-                run,
-                operation,
-                OperationState::Unknown,
-                &detail,
-                error.evidence(),
-            )
-            .await?;
-            Ok(Learned::Unknown)
-        }
-        Err(error @ (ChannelError::Unavailable(_) | ChannelError::Invalid(_))) => {
             Err(channel_failure(channel, &error))
         }
+        Err(error @ ChannelError::Unavailable(_)) => Err(channel_failure(channel, &error)),
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clearday_jobs::{JobKind, Payload};
+use tokio::sync::Semaphore;
 
 use crate::connectors::Channels;
 use crate::engine::{Finished, Handler, Run, WorkError};
@@ -22,6 +23,8 @@ pub struct Workbench {
     pub channels: Arc<Channels>,
     /// Where statement files are put for reconciliation.
     pub statements: PathBuf,
+    /// Room for work that holds much memory or keeps a core busy.
+    pub heavy: Arc<Semaphore>,
 }
 
 /// Whether this release has a worker for the kind; a job of another kind is accepted and waits.

@@ -4,18 +4,18 @@
 //! until the group is settled or there is something to wait for. Every step is a transaction of
 //! its own, so a crash between any two is taken up where it stopped.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use clearday_jobs::{OrderExpiry, OrderNo};
 use tracing::warn;
 
 use super::Workbench;
 use super::calls::{self, Learned, as_json, channel_failure, intend_close, learn, observed};
-use crate::connectors::{Channel, DeclineCode, Evidence, PaymentState, QueryAnswer, Receipt};
+use crate::connectors::{Channel, ChannelError, DeclineCode, Evidence, PaymentState, QueryAnswer};
 use crate::domain::operation::{Operation, OperationState};
-use crate::domain::order::{Order, OrderEvent, PaymentReference};
+use crate::domain::order::{OrderEvent, PaymentReference};
 use crate::domain::order_expiry::{
-    ChannelView, CloseDecision, ClosePromises, ExpiryDecision, GroupSnapshot, ask_again_at,
-    decide_close, decide_expiry, group_total,
+    ChannelView, CloseDecision, ClosePromises, ExpiryDecision, GroupSnapshot, ReceiptDecision,
+    ask_again_at, decide_close, decide_expiry, decide_receipt,
 };
 use crate::engine::{Finished, Run, RunTx, WorkError};
 use crate::store::operations;
@@ -80,15 +80,13 @@ async fn take_step(bench: &Workbench, run: &Run, group: &GroupSnapshot) -> Resul
             run.checkpoint(tx).await?;
             Ok(Step::Again)
         }
-        ExpiryDecision::Query(reference, last) => {
-            close_reference(bench, run, group, &reference, last.as_ref()).await
-        }
+        ExpiryDecision::Query(open) => close_references(bench, run, group, &open).await,
         ExpiryDecision::TakePayment => {
             let mut tx = run.begin().await?;
             let reason = "a payment reference was paid at the channel";
             move_live(run, &mut tx, group, OrderEvent::Pay, reason).await?;
-            let note = "paid at the channel: the payment was taken, the order not expired";
-            run.done(tx, note).await.map(Step::Ended)
+            run.checkpoint(tx).await?;
+            Ok(Step::Again)
         }
         ExpiryDecision::Expire => {
             let mut tx = run.begin().await?;
@@ -128,14 +126,61 @@ async fn move_live(
     Ok(())
 }
 
-/// Brings one reference a step nearer to its proof: asks the channel, then does what follows.
+/// What became of one open reference in this pass.
+enum Progress {
+    /// It is a step nearer to its proof.
+    Made,
+    /// It was paid, so what the others mean has changed: look at the group again.
+    Paid,
+    /// Nobody knows yet; look again then.
+    Waits(DateTime<Utc>, String),
+}
+
+/// Brings every open reference a step nearer to its proof. One whose channel is down does not keep
+/// another from being found paid; only when none advanced does the run wait or fail.
+async fn close_references(
+    bench: &Workbench,
+    run: &Run,
+    group: &GroupSnapshot,
+    open: &[(PaymentReference, Option<Operation>)],
+) -> Result<Step, WorkError> {
+    let mut has_progress = false;
+    let mut wait: Option<(DateTime<Utc>, String)> = None;
+    let mut failure = None;
+    for (reference, last) in open {
+        match close_reference(bench, run, group, reference, last.as_ref()).await {
+            Ok(Progress::Made) => has_progress = true,
+            Ok(Progress::Paid) => return Ok(Step::Again),
+            Ok(Progress::Waits(until, reason)) => {
+                if wait.as_ref().is_none_or(|(earliest, _)| until < *earliest) {
+                    wait = Some((until, reason));
+                }
+            }
+            Err(error @ WorkError::Unavailable { .. }) => {
+                failure.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match (has_progress, failure, wait) {
+        (true, _, _) => Ok(Step::Again),
+        (false, Some(failure), _) => Err(failure),
+        (false, None, Some((until, reason))) => {
+            let tx = run.begin().await?;
+            run.snooze(tx, until, &reason).await.map(Step::Ended)
+        }
+        (false, None, None) => Err(WorkError::Invalid("no reference to close".to_owned())),
+    }
+}
+
+/// Asks the channel about one reference, then does what follows.
 async fn close_reference(
     bench: &Workbench,
     run: &Run,
     group: &GroupSnapshot,
     reference: &PaymentReference,
     last: Option<&Operation>,
-) -> Result<Step, WorkError> {
+) -> Result<Progress, WorkError> {
     let channel =
         bench
             .channels
@@ -146,7 +191,7 @@ async fn close_reference(
             })?;
     let answer = match channel.query(&reference.reference).await {
         Ok(answer) => answer,
-        Err(error) => return query_failed(run, channel, last, &error).await,
+        Err(error) => return query_failed(run, channel, last, &error),
     };
     let capabilities = channel.capabilities();
     let promises = ClosePromises {
@@ -158,18 +203,19 @@ async fn close_reference(
         view(&answer.state),
         last,
         promises,
-        expiring_since(group, run),
+        unpayable_since(group, run),
         run.now(),
     );
     match decision {
         CloseDecision::RecordClosed => {
-            record_closed(run, reference, last, &answer.evidence).await?;
-            Ok(Step::Again)
+            let fate = OperationState::Succeeded;
+            record_closed(run, reference, last, fate, &answer.evidence).await
         }
-        CloseDecision::RecordPaid => {
-            record_paid(run, group, reference, last, &answer).await?;
-            Ok(Step::Again)
+        CloseDecision::RecordAbsent => {
+            let fate = OperationState::Declined;
+            record_closed(run, reference, last, fate, &answer.evidence).await
         }
+        CloseDecision::RecordPaid => record_paid(run, group, reference, last, &answer).await,
         CloseDecision::Close { generation } => {
             let operation = intend_close(run, channel, &reference.reference, generation).await?;
             make_close(run, channel, reference, &operation).await
@@ -181,41 +227,29 @@ async fn close_reference(
                 run.now(),
             );
             let detail = "given up: proved without effect";
-            learn(
-                run,
-                &operation,
-                OperationState::Declined,
-                detail,
-                Some(&proof),
-            )
-            .await?;
-            Ok(Step::Again)
+            let fate = OperationState::Declined;
+            learn(run, &operation, fate, detail, Some(&proof)).await?;
+            Ok(Progress::Made)
         }
-        CloseDecision::Wait(until, reason) => {
-            let tx = run.begin().await?;
-            run.snooze(tx, until, &reason).await.map(Step::Ended)
-        }
+        CloseDecision::Wait(until, reason) => Ok(Progress::Waits(until, reason)),
     }
 }
 
 /// A query changes nothing and may be asked again. With a call in the open the job must not run
 /// out of attempts, so it waits instead of failing.
-async fn query_failed(
+fn query_failed(
     run: &Run,
     channel: &Channel,
     last: Option<&Operation>,
-    error: &crate::connectors::ChannelError,
-) -> Result<Step, WorkError> {
+    error: &ChannelError,
+) -> Result<Progress, WorkError> {
     let failure = channel_failure(channel, error);
-    match (last, &failure) {
-        (Some(operation), WorkError::Unavailable { .. }) if !operation.state.is_final() => {
-            let tx = run.begin().await?;
-            let until = ask_again_at(run.now());
-            run.snooze(tx, until, &failure.to_string())
-                .await
-                .map(Step::Ended)
+    match last {
+        Some(operation) if !operation.state.is_final() => {
+            let until = ask_again_at(operation.intended_at, run.now());
+            Ok(Progress::Waits(until, failure.to_string()))
         }
-        _ => Err(failure),
+        Some(_) | None => Err(failure),
     }
 }
 
@@ -224,16 +258,16 @@ async fn make_close(
     channel: &Channel,
     reference: &PaymentReference,
     operation: &Operation,
-) -> Result<Step, WorkError> {
+) -> Result<Progress, WorkError> {
     match calls::close(run, channel, operation).await? {
         Learned::Succeeded(evidence) => {
-            record_closed(run, reference, None, &evidence).await?;
-            Ok(Step::Again)
+            let fate = OperationState::Succeeded;
+            record_closed(run, reference, Some(operation), fate, &evidence).await
         }
         Learned::Declined(code) => match code {
             // Somebody was faster: the next query tells who.
             DeclineCode::OrderPaid | DeclineCode::OrderClosed | DeclineCode::PaymentNotFound => {
-                Ok(Step::Again)
+                Ok(Progress::Made)
             }
             DeclineCode::Other(code) => Err(WorkError::Invalid(format!(
                 "channel {} refuses to close {} with {code}: ask the channel, then retry",
@@ -242,84 +276,67 @@ async fn make_close(
             ))),
         },
         Learned::Unknown => {
-            let tx = run.begin().await?;
             let note = format!(
                 "the answer to {} was lost; the channel is asked",
                 operation.idempotency_key
             );
-            let until = ask_again_at(run.now());
-            run.snooze(tx, until, &note).await.map(Step::Ended)
+            let until = ask_again_at(operation.intended_at, run.now());
+            Ok(Progress::Waits(until, note))
         }
     }
 }
 
-/// Records that a reference is proved closed, and that an open call about it succeeded.
+/// Records that a reference is proved closed, together with the fate of an open call about it.
 async fn record_closed(
     run: &Run,
     reference: &PaymentReference,
     last: Option<&Operation>,
+    fate: OperationState,
     evidence: &Evidence,
-) -> Result<(), WorkError> {
+) -> Result<Progress, WorkError> {
     let mut tx = run.begin().await?;
     let proof = as_json(evidence)?;
-    settle_operation(run, &mut tx, last, OperationState::Succeeded, &proof).await?;
+    settle_operation(run, &mut tx, last, fate, &proof).await?;
     orders::close_reference(&mut tx, reference, &proof, run.now()).await?;
-    run.checkpoint(tx).await
+    run.checkpoint(tx).await?;
+    Ok(Progress::Made)
 }
 
-/// Records that a reference is proved paid, if the money is what the group owes.
+/// Records that a reference is proved paid, and what that means for an open call about it. Money
+/// that nobody owes is recorded all the same and ends the job among the dead letters.
 async fn record_paid(
     run: &Run,
     group: &GroupSnapshot,
     reference: &PaymentReference,
     last: Option<&Operation>,
     answer: &QueryAnswer,
-) -> Result<(), WorkError> {
+) -> Result<Progress, WorkError> {
     let PaymentState::Paid(receipt) = &answer.state else {
         return Err(WorkError::Invalid("no receipt in a paid answer".to_owned()));
     };
-    check_receipt(group, reference, receipt)?;
+    let decision = decide_receipt(group, reference, receipt.amount);
     let mut tx = run.begin().await?;
     let proof = as_json(&answer.evidence)?;
     settle_operation(run, &mut tx, last, OperationState::Declined, &proof).await?;
-    let payment = ReferencePayment {
-        amount: receipt.amount,
-        channel_trade_no: &receipt.channel_trade_no,
-        paid_at: receipt.paid_at,
-        evidence: &proof,
-    };
-    orders::pay_reference(&mut tx, reference, &payment, run.now()).await?;
-    run.checkpoint(tx).await
-}
-
-/// Money that is not what was asked for is not taken in silence: the job is buried with both
-/// amounts, the orders stay expiring, and nothing else can be paid meanwhile.
-fn check_receipt(
-    group: &GroupSnapshot,
-    reference: &PaymentReference,
-    receipt: &Receipt,
-) -> Result<(), WorkError> {
-    let live: Vec<Order> = group
-        .orders
-        .iter()
-        .filter(|order| !order.state.is_final())
-        .cloned()
-        .collect();
-    let owed = group_total(&live).map_err(|order| {
-        WorkError::Invalid(format!(
-            "order {order} is in another currency than its group"
-        ))
-    })?;
-    match owed {
-        Some(owed) if owed == receipt.amount => Ok(()),
-        Some(owed) => {
-            warn!(reference = %reference.reference, "Reference {} was paid with another amount than owed", reference.reference);
-            Err(WorkError::Invalid(format!(
-                "reference {} was paid with {} but {owed} is owed: settle it with the payer, then retry",
-                reference.reference, receipt.amount
-            )))
+    match &decision {
+        ReceiptDecision::Take | ReceiptDecision::TakeAsSurplus(_) => {
+            let payment = ReferencePayment {
+                amount: receipt.amount,
+                channel_trade_no: &receipt.channel_trade_no,
+                paid_at: receipt.paid_at,
+                evidence: &proof,
+            };
+            orders::pay_reference(&mut tx, reference, &payment, run.now()).await?;
         }
-        None => Err(WorkError::Invalid("a group without members".to_owned())),
+        ReceiptDecision::Refuse(_) => {}
+    }
+    run.checkpoint(tx).await?;
+    match decision {
+        ReceiptDecision::Take => Ok(Progress::Paid),
+        ReceiptDecision::TakeAsSurplus(why) | ReceiptDecision::Refuse(why) => {
+            warn!(reference = %reference.reference, "Money for reference {} needs a person", reference.reference);
+            Err(WorkError::Invalid(why))
+        }
     }
 }
 
@@ -331,18 +348,16 @@ async fn settle_operation(
     proof: &str,
 ) -> Result<(), WorkError> {
     if let Some(operation) = last.filter(|operation| !operation.state.is_final()) {
-        let detail = "closed by the answer to a query";
+        let detail = "closed by the channel's answer";
         operations::learn(tx, operation.id, state, detail, Some(proof), run.now()).await?;
     }
     Ok(())
 }
 
-/// When the last member became expiring: from then on nobody could start a payment.
-fn expiring_since(group: &GroupSnapshot, run: &Run) -> chrono::DateTime<chrono::Utc> {
-    let live = group.orders.iter().filter(|order| !order.state.is_final());
-    live.map(|order| order.updated_at)
-        .max()
-        .unwrap_or_else(|| run.now())
+/// When the last member became such that nobody could start a payment.
+fn unpayable_since(group: &GroupSnapshot, run: &Run) -> DateTime<Utc> {
+    let changes = group.orders.iter().map(|order| order.updated_at);
+    changes.max().unwrap_or_else(|| run.now())
 }
 
 const fn view(state: &PaymentState) -> ChannelView {

@@ -6,18 +6,18 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 
-use chrono::{DateTime, Days, NaiveTime, TimeZone, Utc};
+use chrono::{DateTime, Days, NaiveTime, TimeDelta, TimeZone, Utc};
 use clearday_jobs::{ChannelName, Reconciliation as Asked};
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::Workbench;
-use crate::domain::reconciliation::{
-    Break, Coverage, Entries, Entry, Reconciliation, Side, reconcile,
-};
+use crate::domain::reconciliation::{Break, Coverage, Entries, Reconciliation, Side, reconcile};
 use crate::domain::record::{Record, RecordKind};
 use crate::engine::{Finished, Run, WorkError, hex_sha256};
 use crate::formats::breaks::write_breaks;
@@ -31,14 +31,27 @@ use crate::store::records;
 /// Our clock and the channel's may put one event on two days, so records of the days around the
 /// statements are loaded too; which of them need a line is decided by their own day.
 const DAYS_AROUND: Days = Days::new(1);
-/// Larger statement files are read in parts on disk, which this release does not do yet.
+/// Larger statement files must be read in parts on disk, which this release does not do yet.
 const STATEMENT_BYTES_MAX: u64 = 1 << 30;
+/// A refused file is kept in the database up to this size; a larger one is kept by its name and
+/// digest, and lies in the folder still.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+/// How soon a reconciliation that found no room looks again.
+const NO_ROOM_WAIT: TimeDelta = TimeDelta::seconds(5);
 
-/// A statement file as it lay in the folder.
+/// A statement file, without its content.
+#[derive(Clone, Debug)]
 struct StatementFile {
     name: String,
     sha256: String,
-    bytes: Vec<u8>,
+}
+
+/// What reading the files gave.
+enum Read {
+    /// All of them are whole.
+    Whole(StatementSet, Vec<StatementFile>),
+    /// One of them is not, for this reason; nothing of any counts.
+    Refused(StatementFile, Option<Vec<u8>>, String),
 }
 
 /// What comparing found, ready to be written down.
@@ -54,36 +67,61 @@ pub(super) async fn run(
     run: &Run,
     asked: &Asked,
 ) -> Result<Finished, WorkError> {
-    let files = read_files(bench, asked).await?;
-    let statements = match parse(asked.channel.clone(), &files).await? {
-        Ok(statements) => statements,
-        Err((position, refusal)) => {
-            return refuse(run, asked, &files, position, &refusal).await;
+    let Ok(room) = Arc::clone(&bench.heavy).try_acquire_owned() else {
+        let tx = run.begin().await?;
+        let until = run.now() + NO_ROOM_WAIT;
+        return run
+            .snooze(tx, until, "another reconciliation runs in this process")
+            .await;
+    };
+    let (folder, asked_for) = (bench.statements.clone(), asked.clone());
+    let (read, room) = blocking(room, move || read_files(&folder, &asked_for)).await?;
+    let (statements, files) = match read? {
+        Read::Whole(statements, files) => (statements, files),
+        Read::Refused(file, content, reason) => {
+            return refuse(run, asked, &file, content.as_deref(), &reason).await;
         }
     };
     let records = load_records(run, &asked.channel, &statements).await?;
-    let found = compare(asked.channel.clone(), statements, records, &files).await?;
-    record(run, asked, &files, &found).await
+    let (channel, told) = (asked.channel.clone(), files.clone());
+    let comparing = move || compare(&channel, &statements, &records, &told);
+    let (found, _room) = blocking(room, comparing).await?;
+    record(run, asked, &files, &found?).await
 }
 
-async fn read_files(bench: &Workbench, asked: &Asked) -> Result<Vec<StatementFile>, WorkError> {
-    let folder = bench.statements.clone();
-    let names = asked.statements.clone();
-    blocking(move || {
-        names
-            .into_iter()
-            .map(|name| read_file(&folder, name))
-            .collect()
-    })
-    .await?
+/// Reads every file, one at a time.
+fn read_files(folder: &Path, asked: &Asked) -> Result<Read, WorkError> {
+    let mut set = match StatementSet::of_channel(&asked.channel) {
+        Ok(set) => set,
+        Err(refusal) => return Err(WorkError::Invalid(refusal.to_string())),
+    };
+    let mut files = Vec::with_capacity(asked.statements.len());
+    for name in &asked.statements {
+        let bytes = read_file(folder, name)?;
+        let file = StatementFile {
+            name: name.clone(),
+            sha256: hex_sha256(&bytes),
+        };
+        let added = unpack(bytes.as_slice())
+            .map_err(|error| StatementRefused::NotWhole(error.to_string()))
+            .and_then(|input| set.add(name, input, Tolerance::Refuse, || {}));
+        match added {
+            Ok(Added::Whole(_) | Added::Incomplete(..) | Added::SameAs(_)) => files.push(file),
+            Err(refusal) => {
+                let content = (bytes.len() <= KEPT_BYTES_MAX).then_some(bytes);
+                return Ok(Read::Refused(file, content, with_cause(&refusal)));
+            }
+        }
+    }
+    Ok(Read::Whole(set, files))
 }
 
-fn read_file(folder: &Path, name: String) -> Result<StatementFile, WorkError> {
+fn read_file(folder: &Path, name: &str) -> Result<Vec<u8>, WorkError> {
     let unavailable = |error: io::Error| WorkError::Unavailable {
         what: format!("statement {name}"),
         reason: error.to_string(),
     };
-    let path = folder.join(&name);
+    let path = folder.join(name);
     // The contract refuses names that lead out of the folder; a link in it could still do so.
     let root = folder.canonicalize().map_err(unavailable)?;
     if !path.canonicalize().map_err(unavailable)?.starts_with(&root) {
@@ -92,62 +130,40 @@ fn read_file(folder: &Path, name: String) -> Result<StatementFile, WorkError> {
         )));
     }
     let mut bytes = Vec::new();
-    File::open(&path)
-        .and_then(|file| file.take(STATEMENT_BYTES_MAX).read_to_end(&mut bytes))
+    let limit = STATEMENT_BYTES_MAX.saturating_add(1);
+    let read = File::open(&path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
         .map_err(unavailable)?;
-    Ok(StatementFile {
-        sha256: hex_sha256(&bytes),
-        name,
-        bytes,
-    })
+    if u64::try_from(read).is_ok_and(|read| read > STATEMENT_BYTES_MAX) {
+        return Err(WorkError::Invalid(format!(
+            "statement {name} is larger than {STATEMENT_BYTES_MAX} bytes: split it"
+        )));
+    }
+    Ok(bytes)
 }
 
-type Parsed = Result<StatementSet, (usize, StatementRefused)>;
-
-/// Reads the statements; the position of the file at fault beside a refusal.
-async fn parse(channel: ChannelName, files: &[StatementFile]) -> Result<Parsed, WorkError> {
-    let inputs: Vec<(String, Vec<u8>)> = files
-        .iter()
-        .map(|file| (file.name.clone(), file.bytes.clone()))
-        .collect();
-    blocking(move || {
-        let mut set = StatementSet::of_channel(&channel).map_err(|refusal| (0, refusal))?;
-        for (position, (name, bytes)) in inputs.into_iter().enumerate() {
-            let added = unpack(Cursor::new(bytes))
-                .map_err(|error| StatementRefused::NotWhole(error.to_string()))
-                .and_then(|input| set.add(&name, input, Tolerance::Refuse, || {}));
-            match added {
-                Ok(Added::Whole(_) | Added::Incomplete(..) | Added::SameAs(_)) => {}
-                Err(refusal) => return Err((position, refusal)),
-            }
-        }
-        Ok(set)
-    })
-    .await
+fn with_cause(refusal: &StatementRefused) -> String {
+    match std::error::Error::source(refusal) {
+        Some(cause) => format!("{refusal}: {cause}"),
+        None => refusal.to_string(),
+    }
 }
 
 /// Keeps the file at fault with its reason, and ends the job among the dead letters.
 async fn refuse(
     run: &Run,
     asked: &Asked,
-    files: &[StatementFile],
-    position: usize,
-    refusal: &StatementRefused,
+    file: &StatementFile,
+    content: Option<&[u8]>,
+    reason: &str,
 ) -> Result<Finished, WorkError> {
-    let mut reason = refusal.to_string();
-    if let Some(cause) = std::error::Error::source(refusal) {
-        reason = format!("{reason}: {cause}");
-    }
-    let Some(file) = files.get(position) else {
-        return Err(WorkError::Invalid(reason));
-    };
     let mut tx = run.begin().await?;
     let kept = NewFile {
         sha256: &file.sha256,
         channel: asked.channel.as_str(),
         file_name: &file.name,
-        content: Some(&file.bytes),
-        refusal: Some(&reason),
+        content,
+        refusal: Some(reason),
     };
     reconciliations::keep_file(&mut tx, &kept, run.now()).await?;
     run.checkpoint(tx).await?;
@@ -204,28 +220,39 @@ fn window(coverage: &Coverage) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
     Some((from, until))
 }
 
-async fn compare(
-    channel: ChannelName,
-    statements: StatementSet,
-    records: Vec<Record>,
+fn compare(
+    channel: &ChannelName,
+    statements: &StatementSet,
+    records: &[Record],
     files: &[StatementFile],
 ) -> Result<Found, WorkError> {
-    let names: Vec<_> = files
+    let scope = scope(&statements.coverage);
+    if scope.is_empty() {
+        return Err(WorkError::Invalid(
+            "the statements have no row, so nothing says which days they cover".to_owned(),
+        ));
+    }
+    let mut names: Vec<(&str, &str)> = files
         .iter()
-        .map(|file| json!({ "file": file.name, "sha256": file.sha256 }))
+        .map(|file| (file.name.as_str(), file.sha256.as_str()))
         .collect();
-    blocking(move || {
-        let mut ours = Entries::default();
-        for record in &records {
-            ours.push(Entry::of_record(record, &channel));
-        }
-        Found {
-            scope: scope(&statements.coverage),
-            statements: json!(names).to_string(),
-            result: reconcile(&statements.entries, &ours, &statements.coverage),
-        }
+    names.sort_unstable();
+    let names: Vec<_> = names
+        .into_iter()
+        .map(|(file, sha256)| json!({ "file": file, "sha256": sha256 }))
+        .collect();
+    let ours = Entries::of_records(records, channel);
+    let result = reconcile(&statements.entries, &ours, &statements.coverage);
+    if !result.summary.complete {
+        return Err(WorkError::Invalid(format!(
+            "the comparison of {scope} does not add up: a fault of ours, nothing was recorded"
+        )));
+    }
+    Ok(Found {
+        scope,
+        statements: json!(names).to_string(),
+        result,
     })
-    .await
 }
 
 /// The days covered, in words that do not depend on the order of files.
@@ -341,11 +368,13 @@ fn side(side: Side) -> serde_json::Value {
     })
 }
 
-/// Files and comparisons keep a thread busy, so they run where that harms nobody.
+/// Files and comparisons keep a thread busy, so they run where that harms nobody. The room is held
+/// until the work has really ended, also when nobody waits for it any more.
 async fn blocking<T: Send + 'static>(
+    room: OwnedSemaphorePermit,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, WorkError> {
-    tokio::task::spawn_blocking(work)
+) -> Result<(T, OwnedSemaphorePermit), WorkError> {
+    tokio::task::spawn_blocking(move || (work(), room))
         .await
         .map_err(|error| WorkError::Panicked(error.to_string()))
 }

@@ -27,6 +27,7 @@ pub(crate) fn real_bills() -> Option<PathBuf> {
 }
 
 /// A folder of real files beside the repository, or `None` after saying so.
+#[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
 pub(crate) fn real_files(folder: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     if path.is_dir() {
@@ -156,6 +157,7 @@ impl Row {
 }
 
 /// Fen as yuan.
+#[expect(clippy::integer_division, reason = "whole yuan are wanted")]
 pub(crate) fn yuan(fen: i64) -> String {
     let sign = if fen < 0 { "-" } else { "" };
     let fen = fen.unsigned_abs();
@@ -177,6 +179,10 @@ pub(crate) fn all_bill(rows: &[Row]) -> String {
 }
 
 /// A record of ours in the making.
+#[expect(
+    clippy::struct_field_names,
+    reason = "its fields are named like the columns"
+)]
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) record_no: String,

@@ -165,15 +165,23 @@ async fn chaos_a_handler_slower_than_its_lease_commits_nothing() {
     let accepted = submit_orders(&house, 0, 1).await;
     started.notified().await;
 
+    // Time passes for the other one, which sweeps when it has been steady for a lease's length.
     house.start_daemon();
-    house.clock.advance(TimeDelta::seconds(21));
-    // Whoever sweeps, the sleeper's room for this job is taken, so the other one may run it too.
-    house.clock.advance(TimeDelta::seconds(6));
+    let stolen = eventually(async || {
+        let job = house.job(accepted[0]).await;
+        if job.lease_epoch == 1 {
+            house.clock.advance(TimeDelta::seconds(2));
+            return None;
+        }
+        Some(())
+    });
+    stolen.await.expect("somebody else leases it");
     let done = eventually(async || {
         let job = house.job(accepted[0]).await;
         if job.state == JobState::Done {
             return Some(job);
         }
+        // The sleeper may have taken its own job again under the newer lease.
         gate.notify_one();
         None
     })

@@ -209,14 +209,11 @@ async fn one_bad_row_refuses_the_whole_file_of_orders(database: &TestDatabase) {
 
 async fn orders_arrive_by_the_thousand(database: &TestDatabase) {
     let line = CommandLine::on(database).await;
-    let rows: Vec<String> = (0..1_200)
-        .map(|n| {
-            format!(
-                "A{n},M1,1,CNY,open,2026-03-09T12:00:00Z,G{},sandbox,R{n}",
-                n / 3
-            )
-        })
-        .collect();
+    let row = |n: u32, group: u32| {
+        format!("A{n},M1,1,CNY,open,2026-03-09T12:00:00Z,G{group},sandbox,R{n}")
+    };
+    // Four hundred groups, whose members are far apart in the file.
+    let rows: Vec<String> = (0..1_200).map(|n| row(n, n % 400)).collect();
     let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
     assert_eq!(import(&line, "orders", ORDERS, &rows).await, [1_200, 0, 0]);
     assert_eq!(import(&line, "orders", ORDERS, &rows).await, [0, 0, 1_200]);
@@ -298,6 +295,32 @@ async fn records_arrive_by_the_thousand(database: &TestDatabase) {
         import(&line, "records", RECORDS, &changed).await,
         [1_500, 500, 0]
     );
+}
+
+#[tokio::test]
+async fn the_same_file_twice_at_once_is_imported_once() {
+    let database = TestDatabase::postgres().await;
+    let line = CommandLine::on(&database).await;
+    let row = |n: u32| format!("A{n},M1,1,CNY,open,2026-03-09T12:00:00Z,,sandbox,R{n}");
+    let rows: Vec<String> = (0..50).map(row).collect();
+    let file = line.file("orders.csv", format!("{ORDERS}\n{}\n", rows.join("\n")));
+    let words = format!("import --type orders --format json {file}");
+    let (one, other) = tokio::join!(line.run(&words), line.run(&words));
+    for ran in [one, other] {
+        // Whoever came second either found everything there, or was overtaken and says so.
+        if ran.exit == Exit::Unavailable {
+            assert_eq!(
+                ran.stderr,
+                "clearday: an order of the file was changed while it was being imported: import it again\n"
+            );
+        } else {
+            assert_eq!(ran.json()["rows"], 50);
+        }
+    }
+    let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+    assert_eq!(import(&line, "orders", ORDERS, &rows).await, [0, 0, 50]);
+    assert_eq!(jobs(&line).await.len(), 50);
+    database.close().await;
 }
 
 #[tokio::test]

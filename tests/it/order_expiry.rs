@@ -9,29 +9,8 @@ use clearday::domain::order::OrderState;
 use clearday_jobs::{JobId, JobKind};
 
 use crate::support::house::{House, Mode, expiry_of};
+use crate::support::in_both_modes;
 use crate::support::sandbox::reference;
-
-/// Runs a story in both modes: the same promises whatever stands below.
-macro_rules! in_both_modes {
-    ($($name:ident: $story:expr;)*) => {
-        mod embedded {
-            use super::*;
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                let story: fn(House) -> _ = $story;
-                story(House::open(Mode::Embedded).await).await;
-            })*
-        }
-        mod production {
-            use super::*;
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                let story: fn(House) -> _ = $story;
-                story(House::open(Mode::Production).await).await;
-            })*
-        }
-    };
-}
 
 in_both_modes! {
     an_unpaid_order_is_closed_at_the_channel_and_then_expires: unpaid;

@@ -1,9 +1,11 @@
 //! `reconcile` on plain files: every deliberate break is found, and nothing else.
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 
 use clearday::cli::exit::Exit;
 use flate2::Compression;
@@ -291,7 +293,7 @@ fn of_several_records_under_one_number_the_likest_is_paired() {
     failed_try.status = "failed";
     let mut too_much = row.record();
     too_much.amount = "13.00".into();
-    let (told, breaks) = bench.reconcile(&[row.clone()], &[failed_try, too_much, row.record()]);
+    let (told, breaks) = bench.reconcile(from_ref(&row), &[failed_try, too_much, row.record()]);
     assert_eq!(breaks, ["duplicate_ours A1 -13.00"]);
     assert_eq!(
         (&told["matched"], &told["not_expected"]),
@@ -330,9 +332,9 @@ fn several_refunds_of_one_payment_are_told_apart_by_their_own_numbers() {
     }
     let mut records = records_of(&rows[..2]);
     // Some books keep the payment's number beside a refund.
-    records
-        .iter_mut()
-        .for_each(|record| record.channel_trade_no = "42A1".into());
+    for record in &mut records {
+        record.channel_trade_no = "42A1".into();
+    }
     assert_eq!(
         bench.reconcile(&rows, &records).1,
         ["missing_ours RA1-3 -3.00"]
@@ -369,7 +371,7 @@ fn a_reversal_is_no_duplicate_of_its_payment() {
     };
     assert_eq!(breaks(&[paid.clone(), refunded]), none);
     // Our order was paid, and nobody told us of the reversal.
-    assert_eq!(breaks(&[paid.clone()]), ["missing_ours VA1 -12.00"]);
+    assert_eq!(breaks(from_ref(&paid)), ["missing_ours VA1 -12.00"]);
     assert_eq!(
         breaks(&[]),
         ["missing_ours A1 12.00", "missing_ours VA1 -12.00"]
@@ -418,11 +420,13 @@ fn a_refund_in_processing_waits_and_names_its_rule() {
         refund_state: "PROCESSING",
         ..refund("A1", 300, 2)
     };
+    // While it is open, our books cannot know the fee that will be given back.
     let ours = |status| Record {
         status,
+        fee: "0.00".into(),
         ..processing.record()
     };
-    let run = |record: Record| bench.reconcile(&[processing.clone()], &[record]);
+    let run = |record: Record| bench.reconcile(from_ref(&processing), &[record]);
 
     for status in ["pending", "succeeded"] {
         let (told, breaks) = run(ours(status));
@@ -437,7 +441,7 @@ fn a_refund_in_processing_waits_and_names_its_rule() {
     };
     assert_eq!(run(smaller).1, ["amount_mismatch RA1 0.00"]);
     assert_eq!(
-        bench.reconcile(&[processing.clone()], &[]).1,
+        bench.reconcile(from_ref(&processing), &[]).1,
         ["missing_ours RA1 0.00"]
     );
 }
@@ -455,15 +459,15 @@ fn refunds_that_failed_or_were_closed_moved_no_money() {
             ..row.record()
         };
         assert_eq!(
-            bench.reconcile(&[row.clone()], &[ours("failed")]).1,
+            bench.reconcile(from_ref(&row), &[ours("failed")]).1,
             Vec::<String>::new()
         );
         assert_eq!(
-            bench.reconcile(&[row.clone()], &[ours("closed")]).1,
+            bench.reconcile(from_ref(&row), &[ours("closed")]).1,
             Vec::<String>::new()
         );
         assert_eq!(
-            bench.reconcile(&[row.clone()], &[ours("succeeded")]).1,
+            bench.reconcile(from_ref(&row), &[ours("succeeded")]).1,
             ["status_mismatch RA1 3.00"]
         );
     }
@@ -547,7 +551,7 @@ fn a_pending_payment_without_a_line_waits() {
         status: "pending",
         ..payment("B1", 900, 5).record()
     };
-    let (told, breaks) = bench.reconcile(&[row.clone()], &[row.record(), pending]);
+    let (told, breaks) = bench.reconcile(from_ref(&row), &[row.record(), pending]);
     assert_eq!(breaks, Vec::<String>::new());
     assert_eq!(
         told["suspended_by_rule"],
@@ -870,7 +874,7 @@ fn records_of_bill(path: &Path) -> Vec<Record> {
     let columns: BTreeMap<&str, usize> = ALL_HEADER.split(',').zip(0..).collect();
     let rows = text.lines().filter(|line| line.starts_with("`2"));
     rows.map(|row| {
-        let cells: Vec<&str> = row[1..].split(",`").collect();
+        let cells: Vec<&str> = row.trim_start_matches('`').split(",`").collect();
         let cell = |name: &str| cells[columns[name]].to_owned();
         let is_payment = cell("交易状态") == "SUCCESS";
         let of_kind = |payment: &str, refund: &str| cell(if is_payment { payment } else { refund });
@@ -1034,7 +1038,7 @@ fn a_dozen_breaks_in_a_real_bill_are_found_and_nothing_else() {
     assert_eq!(told["breaks"], counts);
     assert_eq!(
         (&told["mismatched"], &told["not_expected"]),
-        (&json!(8), &json!(1))
+        (&json!(7), &json!(1))
     );
 }
 

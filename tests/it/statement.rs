@@ -1,4 +1,5 @@
 //! `statement inspect`: every real bill is known for what it is, and nothing that was cut or changed passes.
+#![cfg(test)]
 
 use std::fs;
 use std::io::Write;
@@ -8,6 +9,7 @@ use clearday::cli::exit::Exit;
 use clearday::formats::wechat_pay::{Tolerance, read_statement};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use proptest::prelude::*;
 
 use crate::bills::{
     ALL_HEADER, TRAILER_HEADER, all_bill, folder, inspect, payment, real_bills, real_files, refund,
@@ -325,7 +327,7 @@ fn headers_with_backticks_and_columns_in_another_order_are_read() {
     );
     assert_eq!(inspect_bytes("backticks", ticked).exit, Exit::Fine);
 
-    let turned: String = bill
+    let turned: Vec<String> = bill
         .trim_start_matches('\u{feff}')
         .lines()
         .map(|line| {
@@ -336,9 +338,10 @@ fn headers_with_backticks_and_columns_in_another_order_are_read() {
             };
             let mut cells: Vec<&str> = line.trim_start_matches('`').split(separator).collect();
             cells.reverse();
-            format!("{start}{}\n", cells.join(separator))
+            format!("{start}{}", cells.join(separator))
         })
         .collect();
+    let turned = turned.join("\n") + "\n";
     assert_eq!(inspect_bytes("backticks", turned).exit, Exit::Fine);
 }
 
@@ -352,4 +355,27 @@ fn a_bill_with_a_changed_amount_disagrees() {
         ran.json()["disagreements"],
         serde_json::json!(["settlement_amount"])
     );
+}
+
+proptest! {
+    #[test]
+    fn damaged_bytes_are_read_or_refused_and_never_a_panic(
+        damages in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = all_bill(&[payment("A1", 1200, 7), refund("A2", 300, 2)]).into_bytes();
+        for (place, byte) in damages {
+            *place.get_mut(&mut bytes) = byte;
+        }
+        bytes.truncate(cut.index(bytes.len()) + 1);
+        let strictly = read_statement(&bytes[..], Tolerance::Refuse, |_| ());
+        let mut rows = 0_u64;
+        let tolerantly = read_statement(&bytes[..], Tolerance::AcceptIncomplete, |_| rows += 1);
+        if let Ok(statement) = tolerantly {
+            prop_assert_eq!(statement.lines, rows);
+            prop_assert_eq!(strictly.is_err(), statement.damage.is_some());
+        } else {
+            prop_assert!(strictly.is_err());
+        }
+    }
 }

@@ -50,8 +50,14 @@ impl Served {
         BufReader::new(process.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
-        let url = line.trim().trim_start_matches("clearday serves ").to_owned();
-        assert!(url.starts_with("http://"), "the first line names the page: {line:?}");
+        let url = line
+            .trim()
+            .trim_start_matches("clearday serves ")
+            .to_owned();
+        assert!(
+            url.starts_with("http://"),
+            "the first line names the page: {line:?}"
+        );
         Self { process, url }
     }
 
@@ -86,8 +92,12 @@ fn clearday(house: &House) -> Command {
 
 async fn open_order(house: &House, number: usize) {
     let order = format!("O-{number}");
-    house.open_order_until(&order, &order, PAST.parse().unwrap()).await;
-    house.open_reference(&order, &format!("R-{number}"), 1_234).await;
+    house
+        .open_order_until(&order, &order, PAST.parse().unwrap())
+        .await;
+    house
+        .open_reference(&order, &format!("R-{number}"), 1_234)
+        .await;
 }
 
 fn payload(number: usize) -> String {
@@ -138,13 +148,22 @@ fn enqueue(house: &House, key: &str, payload: &str) -> (i32, String) {
     let file = house.statements.path().join("payload.json");
     std::fs::write(&file, payload).unwrap();
     let output = clearday(house)
-        .args(["enqueue", "order_expiry", "--key", key, "--format", "json", "--payload"])
+        .args([
+            "enqueue",
+            "order_expiry",
+            "--key",
+            key,
+            "--format",
+            "json",
+            "--payload",
+        ])
         .arg(&file)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    let said =
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
     (output.status.code().unwrap(), said)
 }
 
@@ -166,7 +185,10 @@ async fn the_three_ways_in_do_the_same_thing_once() {
         open_order(&house, number).await;
     }
     let folder = ScratchFolder::new("config");
-    let (first, _second) = (Served::start(&house, &folder), Served::start(&house, &folder));
+    let (first, _second) = (
+        Served::start(&house, &folder),
+        Served::start(&house, &folder),
+    );
 
     xadd(&house, "by redis", &payload(0)).await;
     let (status, body) = post(&first, "by http", &payload(1)).await;
@@ -176,7 +198,10 @@ async fn the_three_ways_in_do_the_same_thing_once() {
     for (number, key) in ["by redis", "by http", "by shell"].into_iter().enumerate() {
         let job = job_of(&house, key).await;
         house.job_reaches(job, JobState::Done).await;
-        assert_eq!(house.order_state(&format!("O-{number}")).await, OrderState::Expired);
+        assert_eq!(
+            house.order_state(&format!("O-{number}")).await,
+            OrderState::Expired
+        );
         assert_eq!(closes(&house, number).await, 1);
     }
 
@@ -201,7 +226,10 @@ async fn the_three_ways_in_do_the_same_thing_once() {
     })
     .await
     .expect("three refusals are kept");
-    assert!(kept.iter().all(|refusal| refusal.reason.contains("is taken by job")));
+    assert!(
+        kept.iter()
+            .all(|refusal| refusal.reason.contains("is taken by job"))
+    );
     for number in 0..3 {
         assert_eq!(closes(&house, number).await, 1);
     }
@@ -212,10 +240,16 @@ async fn chaos_a_daemon_killed_between_the_answer_and_our_commit_closes_once() {
     let house = House::without_daemons(Mode::Production).await;
     open_order(&house, 0).await;
     let folder = ScratchFolder::new("config");
-    let mut daemons = vec![Served::start(&house, &folder), Served::start(&house, &folder)];
+    let mut daemons = vec![
+        Served::start(&house, &folder),
+        Served::start(&house, &folder),
+    ];
     // The sandbox closes, and its answer is on its way for ever.
     let name = reference("R-0");
-    let held = house.sandbox.handle.queue_fault(Operation::Close, &name, Fault::HeldAnswer);
+    let held = house
+        .sandbox
+        .handle
+        .queue_fault(Operation::Close, &name, Fault::HeldAnswer);
     xadd(&house, "killed", &payload(0)).await;
     held.wait_until_struck().await;
     let job = house.job(job_of(&house, "killed").await).await;
@@ -263,7 +297,10 @@ async fn chaos_a_worker_that_slept_through_its_lease_commits_nothing() {
     let folder = ScratchFolder::new("config");
     let sleeper = Served::start(&house, &folder);
     let name = reference("R-0");
-    let held = house.sandbox.handle.queue_fault(Operation::Close, &name, Fault::HeldAnswer);
+    let held = house
+        .sandbox
+        .handle
+        .queue_fault(Operation::Close, &name, Fault::HeldAnswer);
     xadd(&house, "slept", &payload(0)).await;
     held.wait_until_struck().await;
     sleeper.signal("STOP");
@@ -276,13 +313,29 @@ async fn chaos_a_worker_that_slept_through_its_lease_commits_nothing() {
     // The sleeper wakes with its answer in hand and is refused.
     let url = format!("{}/metrics", sleeper.url);
     let refused = eventually(async || {
-        let text = reqwest_client().get(&url).send().await.ok()?.text().await.ok()?;
+        let text = reqwest_client()
+            .get(&url)
+            .send()
+            .await
+            .ok()?
+            .text()
+            .await
+            .ok()?;
         text.lines()
-            .any(|line| line.starts_with("clearday_stale_commits_refused_total") && !line.ends_with(" 0"))
+            .any(|line| {
+                line.starts_with("clearday_stale_commits_refused_total") && !line.ends_with(" 0")
+            })
             .then_some(())
     })
     .await;
-    assert!(refused.is_some(), "the stale commit was refused and counted");
-    assert_eq!(house.job(job).await, done, "nothing changed after the other one finished");
+    assert!(
+        refused.is_some(),
+        "the stale commit was refused and counted"
+    );
+    assert_eq!(
+        house.job(job).await,
+        done,
+        "nothing changed after the other one finished"
+    );
     assert_eq!(closes(&house, 0).await, 1);
 }

@@ -165,8 +165,18 @@ impl Entries {
             record_no: self.record_nos.get(position),
             channel_no: self.channel_nos.get(position),
             original_no: self.original_nos.get(position),
-            facts: *self.facts.get(position)?,
+            facts: *self.facts(position)?,
         })
+    }
+
+    /// What the entry at a position says beside its numbers.
+    pub fn facts(&self, position: usize) -> Option<&Facts> {
+        self.facts.get(position)
+    }
+
+    /// The same of all entries, in order.
+    pub fn all_facts(&self) -> &[Facts] {
+        &self.facts
     }
 
     /// The entries in order.

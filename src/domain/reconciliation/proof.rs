@@ -86,22 +86,14 @@ impl Ledger {
     /// Whether both sides, summed anew, differ by exactly what was explained.
     pub(super) fn proves(&self, theirs: &Entries, lines: &[Disposition], ours: &Entries) -> bool {
         let mut difference = Sums::new();
-        for (line, disposition) in theirs.iter().zip(lines) {
+        for (line, disposition) in theirs.all_facts().iter().zip(lines) {
             if *disposition != Disposition::Repeated {
-                book(
-                    &mut difference,
-                    line.facts.amount.currency(),
-                    line.facts.cash(),
-                );
+                book(&mut difference, line.amount.currency(), line.cash());
             }
         }
-        for record in ours {
-            let facts = record.facts;
-            book(
-                &mut difference,
-                facts.amount.currency(),
-                facts.cash().saturating_neg(),
-            );
+        for record in ours.all_facts() {
+            let currency = record.amount.currency();
+            book(&mut difference, currency, record.cash().saturating_neg());
         }
         for (currency, cash) in &self.not_expected {
             book(&mut difference, *currency, *cash);

@@ -19,8 +19,16 @@ pub(super) struct Difference {
 pub(super) struct Verdict {
     /// Every attribute that differs, each once.
     pub(super) differences: Vec<Difference>,
-    /// Why it cannot be decided, when nothing differs.
+    /// Why its status cannot be decided yet.
     pub(super) suspense: Option<SuspenseRule>,
+}
+
+impl Verdict {
+    /// Whether no row carries the difference in cash, because it is not certain yet.
+    pub(super) fn leaves_cash_open(&self) -> bool {
+        let carries_cash = |difference: &Difference| difference.name != BreakName::FeeMismatch;
+        self.suspense.is_some() && !self.differences.iter().any(carries_cash)
+    }
 }
 
 /// Compares what both sides say of one fact.
@@ -41,17 +49,15 @@ pub(super) fn decide_verdict(theirs: &Facts, ours: &Facts) -> Verdict {
     if is_comparable && theirs.amount != ours.amount {
         differing.push(BreakName::AmountMismatch);
     }
-    if is_comparable && theirs.fee != ours.fee {
+    // A fee is given back with its refund, so until the channel is done neither side can be wrong about it.
+    let is_fee_settled = theirs.status != RecordStatus::Pending;
+    if is_comparable && is_fee_settled && theirs.fee != ours.fee {
         differing.push(BreakName::FeeMismatch);
     }
 
-    let suspense = match status {
-        StatusVerdict::Open if differing.is_empty() => Some(SuspenseRule::RefundProcessing),
-        StatusVerdict::Open | StatusVerdict::Agree | StatusVerdict::Differ => None,
-    };
     Verdict {
         differences: with_risks(&differing, theirs, ours),
-        suspense,
+        suspense: (status == StatusVerdict::Open).then_some(SuspenseRule::RefundProcessing),
     }
 }
 

@@ -161,6 +161,7 @@ struct JobRow {
     updated_at: Instant,
     /// Why it waits, or how it ended.
     story: String,
+    until: Option<Instant>,
 }
 
 struct RejectionRow {
@@ -444,6 +445,10 @@ async fn job_rows(api: &Api, jobs: Vec<Job>) -> Result<Vec<JobRow>, StoreError> 
         let waiting = api.engine.explain(&mut tx, &job).await?;
         rows.push(JobRow {
             updated_at: Instant::new(job.updated_at, api.facts.zone),
+            until: waiting
+                .as_ref()
+                .and_then(|waiting| waiting.until)
+                .map(|until| Instant::new(until, api.facts.zone)),
             story: waiting.map_or_else(|| job.note.clone(), |waiting| waiting.reason),
             job,
         });

@@ -7,9 +7,13 @@
     reason = "a reply of another shape than Redis documents holds no entries, whatever its type"
 )]
 
+use clearday_jobs::PAYLOAD_BYTES_MAX;
 use redis::Value;
 
 use crate::engine::{Source, Submission};
+
+/// An entry that is refused is kept up to this size.
+const KEPT_BYTES_MAX: usize = 1 << 20;
 
 /// One entry of one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,9 +120,16 @@ pub(super) fn submission(kind: clearday_jobs::JobKind, entry: &Entry) -> Submiss
             fault.get_or_insert(format!("the entry has its field `{name}` twice"));
         }
     }
+    let sizes = [&payload, &key].into_iter().flatten().map(Vec::len);
+    if let Some(bytes) = sizes.max().filter(|bytes| *bytes > PAYLOAD_BYTES_MAX) {
+        fault.get_or_insert(format!(
+            "the entry has a field of {bytes} bytes: at most {PAYLOAD_BYTES_MAX} are taken in"
+        ));
+    }
     if payload.is_none() {
         fault.get_or_insert("the entry has no field `payload`".to_owned());
     }
+    let key = key.filter(|key| key.len() <= PAYLOAD_BYTES_MAX);
     let key = key.map(String::from_utf8).transpose().unwrap_or_else(|_| {
         fault.get_or_insert("the field `idempotency_key` is not UTF-8".to_owned());
         None
@@ -128,7 +139,7 @@ pub(super) fn submission(kind: clearday_jobs::JobKind, entry: &Entry) -> Submiss
         idempotency_key: key,
         payload: match (&fault, payload) {
             (None, Some(payload)) => payload,
-            // What is refused is kept whole.
+            // What is refused is kept whole, within reason.
             (_, _) => whole(entry),
         },
         source: Source::Redis {
@@ -139,14 +150,14 @@ pub(super) fn submission(kind: clearday_jobs::JobKind, entry: &Entry) -> Submiss
     }
 }
 
-/// Every field as `name=value`, a line each.
+/// Every field as `name=value`, a line each, cut where no database call could carry more.
 fn whole(entry: &Entry) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in &entry.fields {
-        bytes.extend_from_slice(name);
-        bytes.push(b'=');
-        bytes.extend_from_slice(value);
-        bytes.push(b'\n');
+        for part in [name.as_slice(), b"=", value.as_slice(), b"\n"] {
+            let room = KEPT_BYTES_MAX.saturating_sub(bytes.len());
+            bytes.extend(part.iter().take(room));
+        }
     }
     bytes
 }

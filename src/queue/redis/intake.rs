@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use clearday_jobs::JobKind;
 use redis::{RedisError, Value};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::entries::{self, Entry};
@@ -19,6 +20,7 @@ pub(super) struct Intake {
     pub(super) engine: Engine,
     pub(super) kind: JobKind,
     pub(super) local: InProcessBell,
+    pub(super) stop: CancellationToken,
 }
 
 /// Why reading stopped; the supervisor starts it again after a wait.
@@ -32,15 +34,16 @@ pub(super) enum IntakeError {
 }
 
 impl Intake {
-    /// Reads until something fails. First what this process left pending in an earlier try, then
-    /// what others left, then what is new.
+    /// Reads until something fails or the daemon stops. First what this process left pending in an
+    /// earlier try, then what others left, then what is new. A read under way is waited for, so
+    /// that a stop leaves nothing pending that others would take over only later.
     pub(super) async fn read(&self) -> Result<(), IntakeError> {
         let mut connection = self.queue.blocking().await?;
         self.queue.ensure_groups(self.kind).await?;
         let reply = self.read_group(&mut connection, "0").await?;
         self.take_in(entries::from_read(&reply)).await?;
         let mut claimed_at: Option<Instant> = None;
-        loop {
+        while !self.stop.is_cancelled() {
             if claimed_at.is_none_or(|at| at.elapsed() >= CLAIM_EVERY) {
                 self.claim().await?;
                 claimed_at = Some(Instant::now());
@@ -48,6 +51,7 @@ impl Intake {
             let reply = self.read_group(&mut connection, ">").await?;
             self.take_in(entries::from_read(&reply)).await?;
         }
+        Ok(())
     }
 
     async fn read_group(
@@ -111,17 +115,52 @@ impl Intake {
             .iter()
             .map(|entry| entries::submission(self.kind, entry))
             .collect();
-        let answers = self.engine.accept(batch).await?;
-        for (entry, answer) in submitted.iter().zip(&answers) {
-            if let Acceptance::Refused(refusal) = answer {
-                warn!(job.kind = %self.kind, entry.id = %entry.id, reason = %refusal, "Refused a submission of {stream}; it is kept");
+        let taken = match self.engine.accept(batch).await {
+            Ok(answers) => {
+                self.tell_refused(&submitted, &answers);
+                submitted
             }
-        }
-        self.acknowledge(&stream, &submitted).await?;
+            Err(error) if error.is_retryable() => return Err(error.into()),
+            Err(error) => {
+                warn!(job.kind = %self.kind, error = %error, "A batch could not be written down; trying its submissions one by one");
+                self.take_in_singly(submitted).await
+            }
+        };
+        self.acknowledge(&stream, &taken).await?;
         Ok(())
     }
 
+    /// One entry that the database refuses for good must not hold up its neighbours: it stays in
+    /// the stream, pending and told of, and the others are taken in.
+    async fn take_in_singly(&self, submitted: Vec<Entry>) -> Vec<Entry> {
+        let mut taken = Vec::with_capacity(submitted.len());
+        for entry in submitted {
+            let submission = entries::submission(self.kind, &entry);
+            match self.engine.accept(vec![submission]).await {
+                Ok(answers) => {
+                    self.tell_refused(std::slice::from_ref(&entry), &answers);
+                    taken.push(entry);
+                }
+                Err(error) => {
+                    warn!(job.kind = %self.kind, entry.id = %entry.id, error = %error, "Submission {} could not be written down and stays in its stream", entry.id);
+                }
+            }
+        }
+        taken
+    }
+
+    fn tell_refused(&self, submitted: &[Entry], answers: &[Acceptance]) {
+        for (entry, answer) in submitted.iter().zip(answers) {
+            if let Acceptance::Refused(refusal) = answer {
+                warn!(job.kind = %self.kind, entry.id = %entry.id, reason = %refusal, "Refused submission {}; it is kept", entry.id);
+            }
+        }
+    }
+
     async fn acknowledge(&self, stream: &str, entries: &[Entry]) -> Result<(), RedisError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
         let ids: Vec<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
         redis::pipe()
             .atomic()

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use clearday_jobs::JobKind;
 use redis::RedisResult;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{GROUP, RedisQueue};
@@ -25,6 +26,7 @@ const SCAN_COUNT: usize = 1_000;
 pub(super) struct Keeper {
     pub(super) queue: RedisQueue,
     pub(super) clock: Clock,
+    pub(super) stop: CancellationToken,
 }
 
 impl Keeper {
@@ -43,7 +45,10 @@ impl Keeper {
         }
         self.queue.status.set(unknown, warnings);
         remove_idle_consumers(&self.queue).await?;
-        self.clock.sleep_until(self.clock.now() + EVERY).await;
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.clock.sleep_until(self.clock.now() + EVERY) => {}
+        }
         Ok(())
     }
 }
@@ -139,7 +144,9 @@ async fn each_consumer(queue: &RedisQueue, is_gone: impl Fn(&Consumer) -> bool) 
         // No such stream or group: nothing to clean.
         let Ok(listed) = listed else { continue };
         for consumer in listed.into_iter().filter_map(consumer) {
-            if consumer.pending == 0 && is_gone(&consumer) {
+            // A wake-up that nobody acknowledged is worth nothing.
+            let is_empty = consumer.pending == 0 || stream.ends_with(":wake");
+            if is_empty && is_gone(&consumer) {
                 redis::cmd("XGROUP")
                     .arg("DELCONSUMER")
                     .arg(&stream)

@@ -138,9 +138,9 @@ impl RedisQueue {
                 engine: engine.clone(),
                 kind,
                 local: local.clone(),
+                stop: stop.clone(),
             };
-            let stop = stop.clone();
-            tracker.spawn(supervise("Redis reader", stop, move || {
+            tracker.spawn(supervise("Redis reader", stop.clone(), move || {
                 let reader = reader.clone();
                 async move { reader.read().await }
             }));
@@ -148,6 +148,7 @@ impl RedisQueue {
         let keeper = keeper::Keeper {
             queue: self.clone(),
             clock: engine.clock().clone(),
+            stop: stop.clone(),
         };
         tracker.spawn(supervise("Redis keeper", stop.clone(), move || {
             let keeper = keeper.clone();

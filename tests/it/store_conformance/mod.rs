@@ -10,6 +10,7 @@ mod model;
 mod operate;
 mod operations;
 mod orders;
+mod rejections;
 mod runs;
 mod schema;
 mod statements;

@@ -108,6 +108,7 @@ impl House {
         clearday::workers::handler(Workbench {
             channels: Arc::new(channels),
             statements: self.statements.path().to_owned(),
+            heavy: Arc::new(tokio::sync::Semaphore::new(1)),
         })
     }
 
