@@ -47,7 +47,7 @@ statements! {
              note = $7, last_error = $8, updated_at = $9 \
              WHERE id = $1 AND version = $2";
     LAPSED = concat!("SELECT ", job_columns!(), " FROM jobs WHERE state IN ('running', 'cancelling') AND lease_until < $1 \
-              ORDER BY lease_until, id LIMIT $2"), postgres " FOR UPDATE SKIP LOCKED";
+              AND kind = $2 ORDER BY lease_until, id LIMIT $3"), postgres " FOR UPDATE SKIP LOCKED";
     LAST_CHANGE = "SELECT MAX(updated_at) FROM jobs";
     COUNT = "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = $1 AND kind = $2 LIMIT $3) AS capped";
     OLDEST_DUE = "SELECT MIN(run_at) FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND run_at <= $3";
@@ -345,20 +345,32 @@ pub async fn apply(tx: &mut Tx, change: &JobChange) -> Result<bool, StoreError> 
     Ok(moved == 1)
 }
 
-/// Up to `limit` jobs whose lease ended before `now`, locked, the longest lapsed first.
+/// Up to `limit` jobs whose lease ended before `now`, locked, of each kind the longest lapsed
+/// first.
+///
+/// Kind by kind, so that rows of a kind that only a newer release knows are left to that release
+/// while it is rolled out, and do not keep the others from being rescued.
 pub async fn lock_lapsed(
     tx: &mut Tx,
     now: DateTime<Utc>,
     limit: usize,
 ) -> Result<Vec<Job>, StoreError> {
-    let rows: Vec<JobRow> = on_both!(tx, Db, connection => {
-        sqlx::query_as(LAPSED.text::<Db>())
-            .bind(Timestamp(now))
-            .bind(bound(limit))
-            .fetch_all(connection)
-            .await?
-    });
-    rows.into_iter().map(TryInto::try_into).collect()
+    let mut lapsed = Vec::new();
+    for kind in JobKind::ALL {
+        let room = limit.saturating_sub(lapsed.len());
+        let rows: Vec<JobRow> = on_both!(tx, Db, connection => {
+            sqlx::query_as(LAPSED.text::<Db>())
+                .bind(Timestamp(now))
+                .bind(kind.as_str())
+                .bind(bound(room))
+                .fetch_all(connection)
+                .await?
+        });
+        for row in rows {
+            lapsed.push(row.try_into()?);
+        }
+    }
+    Ok(lapsed)
 }
 
 /// The earliest instant at which a waiting job of this kind may run.

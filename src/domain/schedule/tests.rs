@@ -117,6 +117,17 @@ fn a_time_that_is_shown_twice_is_due_the_first_time() {
     );
 }
 
+/// At ten past two for the second time, a quarter to three was due in the first pass.
+#[test]
+fn a_time_that_is_shown_again_later_was_due_already() {
+    let due = schedule("45 2 * * *", "Europe/Berlin").due_between(
+        at("2026-10-25T00:00:00Z"),
+        at("2026-10-25T01:10:00Z"),
+        10,
+    );
+    assert_eq!(due, [at("2026-10-25T00:45:00Z")]);
+}
+
 #[test]
 fn a_zone_without_changes_is_due_every_day_alike() {
     let shanghai = shown("30 2 * * *", "Asia/Shanghai", "2026-03-28", 3);

@@ -260,7 +260,7 @@ async fn key_of_255_characters_is_accepted(world: World) {
 
 async fn batches_with_the_same_keys_in_opposite_order_do_not_deadlock(world: World) {
     for round in 0..8 {
-        let batch: Vec<Submission> = (0..200).map(|n| due(&format!("{round}-{n}"))).collect();
+        let batch: Vec<Submission> = (0..300).map(|n| due(&format!("{round}-{n}"))).collect();
         let opposite: Vec<Submission> = batch.iter().rev().cloned().collect();
         let (first, second) = (world.engine("a"), world.engine("b"));
         let (forth, back) = tokio::join!(first.accept(batch), second.accept(opposite));
@@ -274,8 +274,8 @@ async fn batches_with_the_same_keys_in_opposite_order_do_not_deadlock(world: Wor
 }
 
 async fn refusals_of_the_same_entries_in_opposite_order_do_not_deadlock(world: World) {
-    for round in 0..8 {
-        let batch: Vec<Submission> = (0..200)
+    for round in 0..16 {
+        let batch: Vec<Submission> = (0..500)
             .map(|n| Submission {
                 source: Source::Redis {
                     stream: "clearday:{order_expiry}".to_owned(),
@@ -292,7 +292,7 @@ async fn refusals_of_the_same_entries_in_opposite_order_do_not_deadlock(world: W
     }
     let mut tx = world.store.read().await.unwrap();
     let kept = clearday::store::rejections::list(&mut tx, None, 10_000).await;
-    assert_eq!(kept.unwrap().len(), 1_600);
+    assert_eq!(kept.unwrap().len(), 8_000);
 }
 
 fn id_of(answer: &Acceptance) -> JobId {

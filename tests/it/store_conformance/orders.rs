@@ -1,6 +1,8 @@
 //! Orders: moved by compare-and-set, and never open to payment once they began to expire.
 #![cfg(test)]
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use clearday::domain::operation::{Operation, OperationKind, OperationState};
 use clearday::domain::order::{Order, OrderState, PaymentReference, ReferenceState};
@@ -230,6 +232,11 @@ async fn expiry_waits_for_an_issue_under_way_and_sees_its_reference() {
 
 /// Returns as soon as a transaction of this database waits for another one's lock.
 async fn until_somebody_waits(world: &World) {
+    let waited = tokio::time::timeout(Duration::from_secs(20), look_for_a_wait(world)).await;
+    assert!(waited.is_ok(), "nobody waits for the other's lock");
+}
+
+async fn look_for_a_wait(world: &World) {
     let mut looker = sqlx::PgConnection::connect(world.database.url())
         .await
         .unwrap();

@@ -4,6 +4,7 @@
 use chrono::TimeDelta;
 use clearday::domain::job::JobState;
 use clearday_jobs::JobKind;
+use sqlx::{Connection, Executor};
 
 use crate::support::world::{World, due, lease_one, on_both_databases};
 
@@ -97,6 +98,35 @@ async fn two_sweeps_at_once_rescue_each_job_once(world: World) {
     for job in leased {
         assert_eq!(world.job(job.id).await.rescues, 1);
     }
+}
+
+/// On Postgres only, because SQLite cannot drop a CHECK.
+#[tokio::test]
+async fn a_job_of_a_kind_that_only_a_newer_release_knows_is_left_to_it() {
+    let world = World::postgres().await;
+    let engine = world.engine("w");
+    let newer = world.leased_job(&engine, "newer").await;
+    let known = world.leased_job(&engine, "known").await;
+    let mut administrator = sqlx::PgConnection::connect(world.database.url())
+        .await
+        .unwrap();
+    administrator
+        .execute("ALTER TABLE jobs DROP CONSTRAINT jobs_kind_check")
+        .await
+        .unwrap();
+    administrator
+        .execute("UPDATE jobs SET kind = 'sixth' WHERE idempotency_key = 'newer'")
+        .await
+        .unwrap();
+    world.advance_seconds(21);
+    assert_eq!(engine.sweep().await.unwrap(), 1);
+    assert_eq!(world.job(known.id).await.state, JobState::Ready);
+    let state: String = sqlx::query_scalar("SELECT state FROM jobs WHERE id = $1")
+        .bind(newer.id.0)
+        .fetch_one(&mut administrator)
+        .await
+        .unwrap();
+    assert_eq!(state, "running");
 }
 
 async fn a_job_being_cancelled_is_cancelled_when_its_worker_dies(world: World) {
