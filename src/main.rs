@@ -14,9 +14,8 @@ const LINGER: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     install_tls_provider();
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(_) => return Exit::Unavailable.into(),
+    let Ok(runtime) = tokio::runtime::Runtime::new() else {
+        return Exit::Unavailable.into();
     };
     let exit = runtime.block_on(run());
     runtime.shutdown_timeout(LINGER);

@@ -199,7 +199,7 @@ async fn ask(engine: &Engine, sandbox: &SandboxHandle) -> Result<(), CliError> {
         .map_err(|error| refused(error.into()))?;
     let mut records = Vec::new();
     read_numbered_records(RECORDS, |line, record| {
-        records.push(RecordRow { line, record })
+        records.push(RecordRow { line, record });
     })
     .map_err(|error| refused(error.into()))?;
     engine

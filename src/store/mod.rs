@@ -103,12 +103,16 @@ pub(crate) use on_both;
 
 /// Gives a call up that gets no answer. The server's own time-out comes first where there is a
 /// server to keep it; this one is for a network that swallows the question or the answer.
-pub(crate) async fn in_time<T>(
-    call: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    tokio::time::timeout(CALL_TIMEOUT, call)
-        .await
-        .unwrap_or(Err(StoreError::NoAnswer(CALL_TIMEOUT)))
+pub(crate) fn in_time<T>(
+    call: impl Future<Output = Result<T, StoreError>> + Send,
+) -> impl Future<Output = Result<T, StoreError>> + Send {
+    // Boxed at once, so that the futures of callers stay small.
+    let call = Box::pin(call);
+    async move {
+        tokio::time::timeout(CALL_TIMEOUT, call)
+            .await
+            .unwrap_or(Err(StoreError::NoAnswer(CALL_TIMEOUT)))
+    }
 }
 
 impl Store {

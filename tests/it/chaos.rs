@@ -18,6 +18,8 @@ use crate::support::servers::TestPostgresServer;
 
 /// Orders per story: enough that some are in every state when the fault strikes.
 const ORDERS: usize = 60;
+const THIRD: usize = 20;
+const HALF: usize = 30;
 
 async fn submit_orders(house: &House, from: usize, until: usize) -> Vec<JobId> {
     let mut accepted = Vec::new();
@@ -80,11 +82,11 @@ async fn advance_to(house: &House, job: JobId) {
 async fn chaos_redis_emptied_and_restarted_loses_nothing_that_was_acknowledged() {
     let mut house = House::open(Mode::Production).await;
     house.clock.advance(TimeDelta::hours(1));
-    let mut accepted = submit_orders(&house, 0, ORDERS / 3).await;
+    let mut accepted = submit_orders(&house, 0, THIRD).await;
     house.redis.as_mut().unwrap().kill();
-    accepted.extend(submit_orders(&house, ORDERS / 3, 2 * ORDERS / 3).await);
+    accepted.extend(submit_orders(&house, THIRD, 2 * THIRD).await);
     house.redis.as_mut().unwrap().restart_empty().await;
-    accepted.extend(submit_orders(&house, 2 * ORDERS / 3, ORDERS).await);
+    accepted.extend(submit_orders(&house, 2 * THIRD, ORDERS).await);
     assert_all_expired_once(&house, &accepted).await;
     house.close().await;
 }
@@ -101,13 +103,13 @@ async fn chaos_postgres_restarted_loses_nothing_that_was_acknowledged() {
         house.start_daemon_with(store.clone(), handler, TimeDelta::seconds(5));
     }
     house.clock.advance(TimeDelta::hours(1));
-    let mut accepted = submit_orders(&house, 0, ORDERS / 2).await;
+    let mut accepted = submit_orders(&house, 0, HALF).await;
     server.restart().await;
     // What the restart cut off was not acknowledged; from here on everything is.
     eventually(async || store.ping().await.ok())
         .await
         .expect("Postgres is back");
-    accepted.extend(submit_orders(&house, ORDERS / 2, ORDERS).await);
+    accepted.extend(submit_orders(&house, HALF, ORDERS).await);
     assert_all_expired_once(&house, &accepted).await;
     for daemon in house.daemons.drain(..) {
         daemon.shutdown(Duration::from_secs(10)).await.unwrap();
@@ -129,7 +131,7 @@ async fn chaos_a_handler_that_panics_burns_an_attempt_and_ends_no_worker() {
     });
     house.start_daemon_with(house.store.clone(), handler, TimeDelta::seconds(5));
     house.clock.advance(TimeDelta::hours(1));
-    let accepted = submit_orders(&house, 0, ORDERS / 2).await;
+    let accepted = submit_orders(&house, 0, HALF).await;
     assert_all_expired_once(&house, &accepted).await;
     let counters = house.engine().counters();
     assert!(counters.panicked.load(Ordering::Relaxed) >= 10);

@@ -1,4 +1,4 @@
-//! What order_expiry promises: query, close at the channel, expire; money found on the way is
+//! What `order_expiry` promises: query, close at the channel, expire; money found on the way is
 //! taken; nothing happens twice.
 #![cfg(test)]
 
@@ -24,6 +24,9 @@ in_both_modes! {
     a_reference_the_channel_never_heard_of_is_closed_after_quarantine: not_found;
     another_amount_than_owed_is_not_taken_in_silence: wrong_amount;
     an_unknown_order_is_retried_and_then_buried: unknown_order;
+    the_references_of_an_order_that_ended_elsewhere_are_closed_too: ended_elsewhere;
+    second_money_is_recorded_and_told_and_never_taken_in_silence: second_money;
+    a_channel_that_is_not_configured_hides_no_payment_at_another: unconfigured_channel;
 }
 
 async fn submit(house: &House, order_no: &str) -> JobId {
@@ -33,7 +36,7 @@ async fn submit(house: &House, order_no: &str) -> JobId {
         .await
 }
 
-async fn closes_of(house: &House, name: &str) -> usize {
+fn closes_of(house: &House, name: &str) -> usize {
     house
         .sandbox
         .handle
@@ -54,7 +57,7 @@ async fn unpaid(house: House) {
 
     house.job_reaches(job, JobState::Done).await;
     assert_eq!(house.order_state("O-1").await, OrderState::Expired);
-    assert_eq!(closes_of(&house, "R-1").await, 1);
+    assert_eq!(closes_of(&house, "R-1"), 1);
     let events: Vec<String> = house
         .timeline(job)
         .await
@@ -82,7 +85,7 @@ async fn paid(house: House) {
     house.clock.advance(TimeDelta::hours(1));
     house.job_reaches(job, JobState::Done).await;
     assert_eq!(house.order_state("O-1").await, OrderState::Paid);
-    assert_eq!(closes_of(&house, "R-1").await, 0);
+    assert_eq!(closes_of(&house, "R-1"), 0);
     house.close().await;
 }
 
@@ -99,7 +102,7 @@ async fn combination(house: House) {
     }
     assert_eq!(house.order_state("O-1").await, OrderState::Expired);
     assert_eq!(house.order_state("O-2").await, OrderState::Expired);
-    assert_eq!(closes_of(&house, "R-1").await, 1);
+    assert_eq!(closes_of(&house, "R-1"), 1);
     house.close().await;
 }
 
@@ -132,7 +135,7 @@ async fn lost_answer(house: House) {
     assert_eq!(house.order_state("O-1").await, OrderState::Expiring);
     advance_until_done(&house, job).await;
     assert_eq!(house.order_state("O-1").await, OrderState::Expired);
-    assert_eq!(closes_of(&house, "R-1").await, 1);
+    assert_eq!(closes_of(&house, "R-1"), 1);
     house.close().await;
 }
 
@@ -144,9 +147,9 @@ async fn lost_request(house: House) {
     let job = submit(&house, "O-1").await;
 
     house.job_waits(job, "was lost").await;
-    assert_eq!(closes_of(&house, "R-1").await, 0);
+    assert_eq!(closes_of(&house, "R-1"), 0);
     advance_until_done(&house, job).await;
-    assert_eq!(closes_of(&house, "R-1").await, 1);
+    assert_eq!(closes_of(&house, "R-1"), 1);
     let keys: Vec<String> = house
         .sandbox
         .handle
@@ -168,7 +171,7 @@ async fn unavailable(house: House) {
     house.job_waits(job, "is unavailable").await;
     advance_until_done(&house, job).await;
     assert_eq!(house.order_state("O-1").await, OrderState::Expired);
-    assert_eq!(closes_of(&house, "R-1").await, 1);
+    assert_eq!(closes_of(&house, "R-1"), 1);
     house.close().await;
 }
 
@@ -245,4 +248,54 @@ async fn advance_until_done(house: &House, job: JobId) {
         }
     }
     panic!("the job waited too often: {:#?}", house.timeline(job).await);
+}
+
+async fn ended_elsewhere(house: House) {
+    house.open_order("O-1", "O-1").await;
+    house.open_reference("O-1", "R-1", 1_234).await;
+    house.cancel_order("O-1").await;
+    house.clock.advance(TimeDelta::hours(1));
+    let job = submit(&house, "O-1").await;
+    let done = house.job_reaches(job, JobState::Done).await;
+    assert_eq!(done.note, "the order was cancelled");
+    assert_eq!(closes_of(&house, "R-1"), 1, "nobody can pay it any more");
+    house.close().await;
+}
+
+async fn second_money(house: House) {
+    house.open_order("O-1", "O-1").await;
+    for name in ["R-1", "R-2"] {
+        house.open_reference("O-1", name, 1_234).await;
+        house.sandbox.handle.pay(&reference(name)).unwrap();
+    }
+    house.clock.advance(TimeDelta::hours(1));
+    let job = submit(&house, "O-1").await;
+    let dead = house.job_reaches(job, JobState::Dead).await;
+    assert_eq!(
+        dead.note,
+        "reference R-2 was paid with 12.34 CNY although the order was paid: give it back to the payer, then retry"
+    );
+    assert_eq!(house.order_state("O-1").await, OrderState::Paid);
+    // It is on record, so the retry after settling it with the payer has nothing left to do.
+    house.engine().retry(job, "ops").await.unwrap();
+    let done = house.job_reaches(job, JobState::Done).await;
+    assert_eq!(done.note, "the order was paid");
+    house.close().await;
+}
+
+async fn unconfigured_channel(house: House) {
+    house.open_order("O-1", "O-1").await;
+    house.issue_reference_at("another", "O-1", "A-1").await;
+    house.open_reference("O-1", "R-1", 1_234).await;
+    house.sandbox.handle.pay(&reference("R-1")).unwrap();
+    house.clock.advance(TimeDelta::hours(1));
+    let job = submit(&house, "O-1").await;
+    let waiting = house.job_waits(job, "channel another is unavailable").await;
+    assert!(
+        waiting.note.contains("it is not configured"),
+        "{}",
+        waiting.note
+    );
+    assert_eq!(house.order_state("O-1").await, OrderState::Paid);
+    house.close().await;
 }

@@ -104,7 +104,7 @@ fn payload(number: usize) -> String {
     format!(r#"{{"version":1,"order_no":"O-{number}","expires_at":"{PAST}"}}"#)
 }
 
-async fn closes(house: &House, number: usize) -> usize {
+fn closes(house: &House, number: usize) -> usize {
     let books = house.sandbox.handle.books();
     books.count_effects(Event::Close, &reference(&format!("R-{number}")))
 }
@@ -202,7 +202,7 @@ async fn the_three_ways_in_do_the_same_thing_once() {
             house.order_state(&format!("O-{number}")).await,
             OrderState::Expired
         );
-        assert_eq!(closes(&house, number).await, 1);
+        assert_eq!(closes(&house, number), 1);
     }
 
     // The same again, each by another way: known, and done once.
@@ -231,7 +231,7 @@ async fn the_three_ways_in_do_the_same_thing_once() {
             .all(|refusal| refusal.reason.contains("is taken by job"))
     );
     for number in 0..3 {
-        assert_eq!(closes(&house, number).await, 1);
+        assert_eq!(closes(&house, number), 1);
     }
 }
 
@@ -263,7 +263,7 @@ async fn chaos_a_daemon_killed_between_the_answer_and_our_commit_closes_once() {
     let done = house.job_reaches(job.id, JobState::Done).await;
     assert_eq!((done.rescues, done.priority), (1, Priority::Normal));
     assert_eq!(house.order_state("O-0").await, OrderState::Expired);
-    assert_eq!(closes(&house, 0).await, 1, "the channel saw one close");
+    assert_eq!(closes(&house, 0), 1, "the channel saw one close");
     held.release();
 }
 
@@ -286,7 +286,7 @@ async fn chaos_a_daemon_told_to_stop_burns_no_attempt_and_loses_nothing() {
         let job = job_of(&house, &format!("stop {number}")).await;
         let done = house.job_reaches(job, JobState::Done).await;
         assert_eq!((done.attempt, done.rescues), (1, 0));
-        assert_eq!(closes(&house, number).await, 1);
+        assert_eq!(closes(&house, number), 1);
     }
 }
 
@@ -337,5 +337,5 @@ async fn chaos_a_worker_that_slept_through_its_lease_commits_nothing() {
         done,
         "nothing changed after the other one finished"
     );
-    assert_eq!(closes(&house, 0).await, 1);
+    assert_eq!(closes(&house, 0), 1);
 }

@@ -171,7 +171,9 @@ mod tests {
         Value::BulkString(text.as_bytes().to_vec())
     }
 
-    fn entry(fields: &[(&[u8], &[u8])]) -> Entry {
+    type Fields<'a> = [(&'a [u8], &'a [u8])];
+
+    fn entry(fields: &Fields<'_>) -> Entry {
         Entry {
             stream: "clearday:{order_expiry}".to_owned(),
             id: "1-0".to_owned(),
@@ -182,7 +184,7 @@ mod tests {
         }
     }
 
-    fn fault(fields: &[(&[u8], &[u8])]) -> Option<String> {
+    fn fault(fields: &Fields<'_>) -> Option<String> {
         submission(JobKind::OrderExpiry, &entry(fields)).fault
     }
 
@@ -213,7 +215,7 @@ mod tests {
             fault(&[(b"payload", b"{}"), (b"idempotency_key", b"k")]),
             None
         );
-        let cases: [(&[(&[u8], &[u8])], &str); 4] = [
+        let cases: [(&Fields<'_>, &str); 4] = [
             (
                 &[(b"idempotency_key", b"k")],
                 "the entry has no field `payload`",

@@ -248,9 +248,33 @@ impl House {
             .unwrap();
     }
 
+    /// Moves an order as the upstream system would.
+    pub(crate) async fn cancel_order(&self, order_no: &str) {
+        let mut tx = self.store.begin().await.unwrap();
+        let order = orders::find(&mut tx, &order_no.parse().unwrap()).await;
+        let order = order.unwrap().unwrap();
+        let change = orders::OrderChange {
+            order: &order,
+            state: OrderState::Cancelled,
+            expires_at: order.expires_at,
+            reason: "by the test",
+            job_id: None,
+        };
+        assert!(
+            orders::apply(&mut tx, change, self.clock.now())
+                .await
+                .unwrap()
+        );
+        tx.commit().await.unwrap();
+    }
+
     pub(crate) async fn issue_reference(&self, group_no: &str, name: &str) {
+        self.issue_reference_at("sandbox", group_no, name).await;
+    }
+
+    pub(crate) async fn issue_reference_at(&self, channel: &str, group_no: &str, name: &str) {
         let group_no: OrderNo = group_no.parse().unwrap();
-        let channel: ChannelName = super::sandbox::sandbox_name();
+        let channel: ChannelName = channel.parse().unwrap();
         let mut tx = self.store.begin().await.unwrap();
         let now = self.clock.now();
         let issued = orders::issue_reference(&mut tx, channel.as_str(), name, &group_no, now);
@@ -265,7 +289,7 @@ impl House {
     }
 }
 
-/// An order_expiry payload for the deadline that [`House::open_order`] sets.
+/// An `order_expiry` payload for the deadline that [`House::open_order`] sets.
 pub(crate) fn expiry_of(order_no: &str) -> String {
     format!(r#"{{"version":1,"order_no":"{order_no}","expires_at":"2026-03-02T13:00:00Z"}}"#)
 }
