@@ -161,7 +161,8 @@ struct Followed {
 /// Follows the plans until `stop`. An error is logged and tried again; it ends nothing.
 pub async fn run(engine: Engine, plans: Vec<Plan>, stop: CancellationToken) {
     // Stopping half-way is safe: a tick is one transaction.
-    stop.run_until_cancelled(follow(&engine, plans)).await;
+    let followed = Box::pin(follow(&engine, plans));
+    stop.run_until_cancelled(followed).await;
 }
 
 async fn follow(engine: &Engine, plans: Vec<Plan>) {

@@ -100,6 +100,18 @@ fn is_constraint(answer: &dyn sqlx::error::DatabaseError) -> bool {
     answer.is_unique_violation() || answer.is_foreign_key_violation() || answer.is_check_violation()
 }
 
+/// Whether SQLite found the file locked by another connection.
+pub(super) fn is_locked(error: &sqlx::Error) -> bool {
+    let answer = error.as_database_error();
+    let code = answer.and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| matches!(primary_code(&code), Some(5 | 6)))
+}
+
+/// The lowest byte of an extended code of SQLite's.
+fn primary_code(code: &str) -> Option<u32> {
+    code.parse::<u32>().ok().map(|extended| extended & 0xFF)
+}
+
 /// Codes that pass by themselves. Postgres: class 08 (connection), 40 (serialization, deadlock),
 /// 53 (resources: disk full, too many connections), 57 (operator: shutdown, query cancelled), 58
 /// (disk), 55P03 (lock not available), 25P03 (idle in transaction). SQLite: busy, locked, I/O
@@ -111,8 +123,7 @@ fn is_passing(code: Option<&str>) -> bool {
         return ["08", "40", "53", "57", "58"].contains(&class)
             || ["55P03", "25P03"].contains(&code);
     }
-    let primary = code.parse::<u32>().map(|extended| extended & 0xFF);
-    primary.is_ok_and(|primary| [5, 6, 10, 13].contains(&primary))
+    matches!(primary_code(code), Some(5 | 6 | 10 | 13))
 }
 
 #[cfg(test)]

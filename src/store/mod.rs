@@ -36,6 +36,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 
 pub use error::StoreError;
+use error::is_locked;
 pub use statement::Statement;
 pub(crate) use timestamp::Timestamp;
 use words::words;
@@ -53,6 +54,10 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// SQLite has one writer at a time; another process (a command line) may hold it for a moment.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const SQLITE_READERS_MAX: u32 = 4;
+/// SQLite does not wait where a new file changes to WAL, so two processes that open one at the same
+/// moment may find it locked. It takes milliseconds; after a second it is something else.
+const SQLITE_OPEN_TRIES: u32 = 50;
+const SQLITE_OPEN_WAIT: Duration = Duration::from_millis(20);
 
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -165,7 +170,17 @@ impl Store {
                 .max_connections(connections_max)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
         };
-        let writer = pool(1).connect_with(options.clone()).await?;
+        let mut tries = 1;
+        let writer = loop {
+            match pool(1).connect_with(options.clone()).await {
+                Ok(writer) => break writer,
+                Err(error) if tries < SQLITE_OPEN_TRIES && is_locked(&error) => {
+                    tries += 1;
+                    tokio::time::sleep(SQLITE_OPEN_WAIT).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
         let reading = options.pragma("query_only", "ON");
         let readers = pool(SQLITE_READERS_MAX).connect_with(reading).await?;
         Ok(Self::Sqlite { writer, readers })
