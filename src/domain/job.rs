@@ -61,6 +61,16 @@ pub struct LeaseHold {
     pub until: DateTime<Utc>,
 }
 
+/// Whether this release has a worker for the kind; a job of another kind is accepted and waits.
+pub const fn is_carried_out(kind: JobKind) -> bool {
+    match kind {
+        JobKind::OrderExpiry | JobKind::Reconciliation => true,
+        JobKind::DeferredAuthorization | JobKind::SettlementRun | JobKind::PartnerNotification => {
+            false
+        }
+    }
+}
+
 /// Where a job is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JobState {

@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use super::Engine;
+use crate::domain::job::is_carried_out;
 use crate::domain::job::{Job, JobState};
 use crate::store::{StoreError, Tx, operations};
-use crate::workers;
 
 /// Why a job does not move, and when that may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ fn explain_state(job: &Job, now: DateTime<Utc>) -> Option<Waiting> {
                 lease.map(|l| l.until),
             )
         }
-        JobState::Ready if !workers::is_carried_out(job.kind) => {
+        JobState::Ready if !is_carried_out(job.kind) => {
             at(format!("this release has no worker for {}", job.kind), None)
         }
         JobState::Ready if job.run_at > now => {

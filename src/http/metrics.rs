@@ -22,10 +22,10 @@ use tracing::warn;
 use super::Api;
 use super::problem::Problem;
 use crate::domain::job::JobState;
+use crate::domain::job::is_carried_out;
 use crate::engine::Engine;
 use crate::store::StoreError;
 use crate::store::jobs;
-use crate::workers;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -153,7 +153,7 @@ fn register_queues(registry: &mut Registry, queues: &[QueueFigures]) {
             .set(queue.latency.unwrap_or_default().as_secs_f64());
         has_worker
             .get_or_create(&[kind])
-            .set(i64::from(workers::is_carried_out(queue.kind)));
+            .set(i64::from(is_carried_out(queue.kind)));
     }
     let help = "Jobs by kind and state, counted up to 100000";
     registry.register("jobs", help, in_state);

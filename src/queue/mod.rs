@@ -63,7 +63,7 @@ impl Queue {
         let mut rooms = Vec::new();
         let mut backends = Vec::new();
         for kind in JobKind::ALL {
-            if !crate::workers::is_carried_out(kind) {
+            if !crate::domain::job::is_carried_out(kind) {
                 continue;
             }
             let room = Arc::new(Semaphore::new(settings.concurrency));

@@ -10,7 +10,7 @@ mod reconciliation;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clearday_jobs::{JobKind, Payload};
+use clearday_jobs::Payload;
 use tokio::sync::Semaphore;
 
 use crate::connectors::Channels;
@@ -25,16 +25,6 @@ pub struct Workbench {
     pub statements: PathBuf,
     /// Room for work that holds much memory or keeps a core busy.
     pub heavy: Arc<Semaphore>,
-}
-
-/// Whether this release has a worker for the kind; a job of another kind is accepted and waits.
-pub const fn is_carried_out(kind: JobKind) -> bool {
-    match kind {
-        JobKind::OrderExpiry | JobKind::Reconciliation => true,
-        JobKind::DeferredAuthorization | JobKind::SettlementRun | JobKind::PartnerNotification => {
-            false
-        }
-    }
 }
 
 /// The handler of every kind that this release carries out.

@@ -4,9 +4,9 @@
 
 use chrono::TimeDelta;
 use clearday::domain::job::JobState;
+use clearday::domain::job::is_carried_out;
 use clearday::engine::Acceptance;
 use clearday::store::{orders, reconciliations};
-use clearday::workers::is_carried_out;
 use clearday_jobs::{JobId, JobKind, example_for};
 
 use crate::support::house::{House, Mode, expiry_of};

@@ -24,10 +24,10 @@ use super::problem::Problem;
 use super::view::{JobDetail, RejectionView};
 use super::{jobs as job_api, rejected as rejection_api};
 use crate::config::Role;
+use crate::domain::job::is_carried_out;
 use crate::domain::job::{Job, JobEvent, JobState};
 use crate::store::StoreError;
 use crate::store::jobs::{COUNT_MAX, JobFilter};
-use crate::workers;
 
 mod words;
 
@@ -391,7 +391,7 @@ fn render(page: &impl Template) -> Result<Response, Problem> {
 }
 
 fn queue_row(queue: &QueueFigures) -> QueueRow {
-    let is_carried_out = workers::is_carried_out(queue.kind);
+    let is_carried_out = is_carried_out(queue.kind);
     let counts = JobState::ALL.into_iter().map(|state| {
         let number = queue.count(state);
         let more = if number >= COUNT_MAX { "+" } else { "" };
