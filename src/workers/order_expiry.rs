@@ -25,6 +25,9 @@ use crate::store::orders::{self, OrderChange, ReferencePayment};
 /// more than this is a fault that must not spin.
 const STEPS_MAX: usize = 1_000;
 
+/// How the outcome of a call became known that its own answer did not tell.
+const BY_QUERY: &str = "closed by the answer to a query";
+
 /// What a step leaves to do.
 enum Step {
     Again,
@@ -209,11 +212,11 @@ async fn close_reference(
     match decision {
         CloseDecision::RecordClosed => {
             let fate = OperationState::Succeeded;
-            record_closed(run, reference, last, fate, &answer.evidence).await
+            record_closed(run, reference, last, (fate, BY_QUERY), &answer.evidence).await
         }
         CloseDecision::RecordAbsent => {
             let fate = OperationState::Declined;
-            record_closed(run, reference, last, fate, &answer.evidence).await
+            record_closed(run, reference, last, (fate, BY_QUERY), &answer.evidence).await
         }
         CloseDecision::RecordPaid => record_paid(run, group, reference, last, &answer).await,
         CloseDecision::Close { generation } => {
@@ -262,7 +265,8 @@ async fn make_close(
     match calls::close(run, channel, operation).await? {
         Learned::Succeeded(evidence) => {
             let fate = OperationState::Succeeded;
-            record_closed(run, reference, Some(operation), fate, &evidence).await
+            let detail = "confirmed by the channel";
+            record_closed(run, reference, Some(operation), (fate, detail), &evidence).await
         }
         Learned::Declined(code) => match code {
             // Somebody was faster: the next query tells who.
@@ -291,7 +295,7 @@ async fn record_closed(
     run: &Run,
     reference: &PaymentReference,
     last: Option<&Operation>,
-    fate: OperationState,
+    fate: (OperationState, &str),
     evidence: &Evidence,
 ) -> Result<Progress, WorkError> {
     let mut tx = run.begin().await?;
@@ -317,7 +321,8 @@ async fn record_paid(
     let decision = decide_receipt(group, reference, receipt.amount);
     let mut tx = run.begin().await?;
     let proof = as_json(&answer.evidence)?;
-    settle_operation(run, &mut tx, last, OperationState::Declined, &proof).await?;
+    let fate = (OperationState::Declined, BY_QUERY);
+    settle_operation(run, &mut tx, last, fate, &proof).await?;
     match &decision {
         ReceiptDecision::Take | ReceiptDecision::TakeAsSurplus(_) => {
             let payment = ReferencePayment {
@@ -344,11 +349,10 @@ async fn settle_operation(
     run: &Run,
     tx: &mut RunTx,
     last: Option<&Operation>,
-    state: OperationState,
+    (state, detail): (OperationState, &str),
     proof: &str,
 ) -> Result<(), WorkError> {
     if let Some(operation) = last.filter(|operation| !operation.state.is_final()) {
-        let detail = "closed by the channel's answer";
         operations::learn(tx, operation.id, state, detail, Some(proof), run.now()).await?;
     }
     Ok(())

@@ -5,6 +5,8 @@ mod chaos;
 mod cli;
 mod config;
 mod connectors;
+mod demo;
+mod every_kind;
 mod http;
 mod import;
 mod order_expiry;
