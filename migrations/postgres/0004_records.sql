@@ -1,8 +1,10 @@
 -- Our own records of payments and refunds, as the upstream system imports them.
 
+-- Lists of record numbers are sorted by their bytes and asked for between the first and the last, so
+-- the column has that order too, whatever language the database was made for.
 CREATE TABLE records (
     kind               TEXT NOT NULL CHECK (kind IN ('payment', 'refund')),
-    record_no          TEXT NOT NULL,
+    record_no          TEXT COLLATE "C" NOT NULL,
     channel            TEXT NOT NULL,
     channel_trade_no   TEXT,
     merchant_id        TEXT NOT NULL,

@@ -10,6 +10,7 @@ mod model;
 mod operate;
 mod operations;
 mod orders;
+mod records;
 mod rejections;
 mod runs;
 mod schema;

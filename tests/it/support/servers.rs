@@ -77,10 +77,13 @@ impl TestDatabase {
     pub(crate) async fn postgres() -> Self {
         let server = postgres_url();
         let name = unique_name("clearday_test");
-        // `template0`, because copying `template1` fails while anybody is connected to it.
+        // `template0`, because copying `template1` fails while anybody is connected to it. With the
+        // order of text that people's servers have, in which `a` comes before `B`.
         administer(
             &server,
-            format!(r#"CREATE DATABASE "{name}" TEMPLATE template0"#),
+            format!(
+                r#"CREATE DATABASE "{name}" TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"#
+            ),
         )
         .await
         .unwrap();
