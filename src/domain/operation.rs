@@ -14,6 +14,14 @@ use clearday_jobs::{ChannelName, JobId, OperationId, Reference};
 pub enum OperationKind {
     /// Close a payment reference, so that nobody can pay it any more.
     Close,
+    /// Authorize a payment: hold the payer's money.
+    Authorize,
+    /// Let an authorization go.
+    Void,
+    /// Have a bank pay a merchant.
+    PayOut,
+    /// Tell somebody something.
+    Send,
 }
 
 /// What is known of the call.
@@ -124,12 +132,22 @@ impl OperationEvent {
 
 impl OperationKind {
     /// Every kind.
-    pub const ALL: [Self; 1] = [Self::Close];
+    pub const ALL: [Self; 5] = [
+        Self::Close,
+        Self::Authorize,
+        Self::Void,
+        Self::PayOut,
+        Self::Send,
+    ];
 
     /// The name in the database and at the front of idempotency keys.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Close => "close",
+            Self::Authorize => "authorize",
+            Self::Void => "void",
+            Self::PayOut => "pay_out",
+            Self::Send => "send",
         }
     }
 }

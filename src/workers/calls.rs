@@ -2,98 +2,130 @@
 //! made with no transaction open, and what came back is committed.
 
 use chrono::{DateTime, Utc};
-use clearday_jobs::{OperationId, Reference};
+use clearday_jobs::{ChannelName, OperationId, Reference};
 
-use crate::connectors::{Channel, ChannelError, DeclineCode, Evidence};
+use crate::connectors::{ChannelError, DeclineCode, Evidence};
 use crate::domain::operation::{Operation, OperationKind, OperationState};
-use crate::engine::{Run, WorkError};
+use crate::engine::{Run, RunTx, WorkError};
 use crate::store::operations;
 
-/// What is known after a call.
+/// What is known after a call. Whoever called records success and refusal together with what follows
+/// from them, in one transaction: see [`conclude`].
 #[derive(Debug)]
-pub(super) enum Learned {
-    /// It took effect; whoever called records that together with what follows from it.
-    Succeeded(Evidence),
+pub(super) enum Learned<Answer> {
+    /// It took effect.
+    Succeeded(Answer),
     /// It was refused, without effect.
-    Declined(DeclineCode),
-    /// Nobody knows.
+    Declined(Declined),
+    /// Nobody knows, and that is recorded.
     Unknown,
 }
 
-/// Writes the intent to close a reference down under a new key and commits it.
-pub(super) async fn intend_close(
+/// A refusal, in the words of whoever refused.
+#[derive(Debug)]
+pub(super) struct Declined {
+    /// Why, to decide on.
+    pub(super) code: DeclineCode,
+    /// Why, for people.
+    pub(super) detail: String,
+    /// The words that say so.
+    pub(super) evidence: Evidence,
+}
+
+/// What a call will ask for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Intent<'a> {
+    /// What.
+    pub(super) kind: OperationKind,
+    /// Of whom.
+    pub(super) channel: &'a ChannelName,
+    /// About what.
+    pub(super) reference: &'a Reference,
+    /// Number of the key; 1 is the first.
+    pub(super) generation: u32,
+}
+
+/// Writes the intent down under its key, in the transaction of whatever must be known before the call.
+pub(super) async fn intend(
     run: &Run,
-    channel: &Channel,
-    reference: &Reference,
-    generation: u32,
+    tx: &mut RunTx,
+    intent: Intent<'_>,
 ) -> Result<Operation, WorkError> {
     let now = run.now();
-    let kind = OperationKind::Close;
+    let Intent {
+        kind,
+        channel,
+        reference,
+        generation,
+    } = intent;
     let operation = Operation {
         id: OperationId(run.engine().ids().uuid()),
         job_id: run.job().id,
         kind,
-        channel: channel.name().clone(),
+        channel: channel.clone(),
         reference: reference.clone(),
         generation,
-        idempotency_key: format!(
-            "{}:{}:{reference}:{generation}",
-            kind.as_str(),
-            channel.name()
-        ),
+        idempotency_key: format!("{}:{channel}:{reference}:{generation}", kind.as_str()),
         state: OperationState::Intended,
         intended_at: now,
         updated_at: now,
     };
-    let mut tx = run.begin().await?;
-    operations::intend(&mut tx, &operation).await?;
-    run.checkpoint(tx).await?;
+    operations::intend(tx, &operation).await?;
     Ok(operation)
 }
 
-/// Makes the call of an operation whose intent is committed, and records a refusal or a lost answer.
-/// Success is left to the caller, who commits it together with what follows from it.
+/// Sorts the answer to the call of an operation whose intent is committed, and records a lost one.
 ///
 /// A call that provably did not leave stays intended, and the run fails as unavailable.
-pub(super) async fn close(
+pub(super) async fn sort_answer<Answer>(
     run: &Run,
-    channel: &Channel,
     operation: &Operation,
-) -> Result<Learned, WorkError> {
-    let answer = channel
-        .close(&operation.reference, &operation.idempotency_key)
-        .await;
-    match answer {
-        Ok(closed) => Ok(Learned::Succeeded(closed.evidence)),
-        Err(ref error @ ChannelError::Declined { ref code, .. }) => {
-            let detail = error.to_string();
-            let evidence = error.evidence();
-            learn(run, operation, OperationState::Declined, &detail, evidence).await?;
-            Ok(Learned::Declined(code.clone()))
-        }
-        Err(error @ ChannelError::Unknown(_)) => {
+    answer: Result<Answer, ChannelError>,
+) -> Result<Learned<Answer>, WorkError> {
+    let error = match answer {
+        Ok(answer) => return Ok(Learned::Succeeded(answer)),
+        Err(error) => error,
+    };
+    match error {
+        ChannelError::Declined {
+            ref code,
+            ref evidence,
+            ..
+        } => Ok(Learned::Declined(Declined {
+            code: code.clone(),
+            detail: error.to_string(),
+            evidence: evidence.as_ref().clone(),
+        })),
+        ChannelError::Unknown(_) => {
             let detail = with_causes(&error);
             let evidence = error.evidence();
             learn(run, operation, OperationState::Unknown, &detail, evidence).await?;
             Ok(Learned::Unknown)
         }
-        Err(error @ ChannelError::Invalid(_)) => {
+        ChannelError::Invalid(_) => {
             // Understood as nonsense, or not even sent: it had no effect and never will.
             let detail = with_causes(&error);
             let unsent = observed(&detail, run.now());
             let evidence = error.evidence().unwrap_or(&unsent);
-            learn(
-                run,
-                operation,
-                OperationState::Declined,
-                &detail,
-                Some(evidence),
-            )
-            .await?;
-            Err(channel_failure(channel, &error))
+            let refused = OperationState::Declined;
+            learn(run, operation, refused, &detail, Some(evidence)).await?;
+            Err(channel_failure(&operation.channel, &error))
         }
-        Err(error @ ChannelError::Unavailable(_)) => Err(channel_failure(channel, &error)),
+        ChannelError::Unavailable(_) => Err(channel_failure(&operation.channel, &error)),
     }
+}
+
+/// Records the proved outcome of an operation, in the transaction of what follows from it.
+pub(super) async fn conclude(
+    run: &Run,
+    tx: &mut RunTx,
+    operation: &Operation,
+    (state, detail): (OperationState, &str),
+    evidence: &Evidence,
+) -> Result<(), WorkError> {
+    let proof = as_json(evidence)?;
+    operations::learn(tx, operation.id, state, detail, Some(&proof), run.now()).await?;
+    Ok(())
 }
 
 /// Records what was learned about an operation, in a transaction of its own.
@@ -120,10 +152,10 @@ pub(super) async fn learn(
 }
 
 /// A failed query or a call without effect, as the engine classes it.
-pub(super) fn channel_failure(channel: &Channel, error: &ChannelError) -> WorkError {
+pub(super) fn channel_failure(channel: &ChannelName, error: &ChannelError) -> WorkError {
     match error {
         ChannelError::Unavailable(_) | ChannelError::Unknown(_) => WorkError::Unavailable {
-            what: format!("channel {}", channel.name()),
+            what: format!("channel {channel}"),
             reason: with_causes(error),
         },
         ChannelError::Declined { .. } | ChannelError::Invalid(_) => {

@@ -9,9 +9,11 @@ use clearday_jobs::{OrderExpiry, OrderNo};
 use tracing::warn;
 
 use super::Workbench;
-use super::calls::{self, Learned, as_json, channel_failure, intend_close, learn, observed};
+use super::calls::{
+    Intent, Learned, as_json, channel_failure, conclude, intend, learn, observed, sort_answer,
+};
 use crate::connectors::{Channel, ChannelError, DeclineCode, Evidence, PaymentState, QueryAnswer};
-use crate::domain::operation::{Operation, OperationState};
+use crate::domain::operation::{Operation, OperationKind, OperationState};
 use crate::domain::order::{OrderEvent, PaymentReference};
 use crate::domain::order_expiry::{
     ChannelView, CloseDecision, ClosePromises, ExpiryDecision, GroupSnapshot, ReceiptDecision,
@@ -220,7 +222,15 @@ async fn close_reference(
         }
         CloseDecision::RecordPaid => record_paid(run, group, reference, last, &answer).await,
         CloseDecision::Close { generation } => {
-            let operation = intend_close(run, channel, &reference.reference, generation).await?;
+            let intent = Intent {
+                kind: OperationKind::Close,
+                channel: channel.name(),
+                reference: &reference.reference,
+                generation,
+            };
+            let mut tx = run.begin().await?;
+            let operation = intend(run, &mut tx, intent).await?;
+            run.checkpoint(tx).await?;
             make_close(run, channel, reference, &operation).await
         }
         CloseDecision::Replay(operation) => make_close(run, channel, reference, &operation).await,
@@ -246,7 +256,7 @@ fn query_failed(
     last: Option<&Operation>,
     error: &ChannelError,
 ) -> Result<Progress, WorkError> {
-    let failure = channel_failure(channel, error);
+    let failure = channel_failure(channel.name(), error);
     match last {
         Some(operation) if !operation.state.is_final() => {
             let until = ask_again_at(operation.intended_at, run.now());
@@ -262,23 +272,33 @@ async fn make_close(
     reference: &PaymentReference,
     operation: &Operation,
 ) -> Result<Progress, WorkError> {
-    match calls::close(run, channel, operation).await? {
-        Learned::Succeeded(evidence) => {
+    let answer = channel
+        .close(&operation.reference, &operation.idempotency_key)
+        .await;
+    match sort_answer(run, operation, answer).await? {
+        Learned::Succeeded(closed) => {
             let fate = OperationState::Succeeded;
             let detail = "confirmed by the channel";
-            record_closed(run, reference, Some(operation), (fate, detail), &evidence).await
+            let evidence = &closed.evidence;
+            record_closed(run, reference, Some(operation), (fate, detail), evidence).await
         }
-        Learned::Declined(code) => match code {
-            // Somebody was faster: the next query tells who.
-            DeclineCode::OrderPaid | DeclineCode::OrderClosed | DeclineCode::PaymentNotFound => {
-                Ok(Progress::Made)
+        Learned::Declined(declined) => {
+            let mut tx = run.begin().await?;
+            let fate = (OperationState::Declined, declined.detail.as_str());
+            conclude(run, &mut tx, operation, fate, &declined.evidence).await?;
+            run.checkpoint(tx).await?;
+            match declined.code {
+                // Somebody was faster: the next query tells who.
+                DeclineCode::OrderPaid
+                | DeclineCode::OrderClosed
+                | DeclineCode::PaymentNotFound => Ok(Progress::Made),
+                DeclineCode::Other(code) => Err(WorkError::Invalid(format!(
+                    "channel {} refuses to close {} with {code}: ask the channel, then retry",
+                    channel.name(),
+                    reference.reference
+                ))),
             }
-            DeclineCode::Other(code) => Err(WorkError::Invalid(format!(
-                "channel {} refuses to close {} with {code}: ask the channel, then retry",
-                channel.name(),
-                reference.reference
-            ))),
-        },
+        }
         Learned::Unknown => {
             let note = format!(
                 "the answer to {} was lost; the channel is asked",
