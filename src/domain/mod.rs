@@ -5,6 +5,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 pub mod calendar;
+pub mod contact;
 pub mod fee;
 pub mod import;
 pub mod job;

@@ -6,6 +6,7 @@ mod accept;
 mod claimers;
 mod execute;
 mod leases;
+mod merchants;
 mod model;
 mod operate;
 mod operations;
