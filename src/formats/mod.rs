@@ -4,7 +4,9 @@
 //! refuse with the line, and where there are columns with the column.
 
 pub mod breaks;
+pub mod merchants;
 pub mod orders;
+pub mod partners;
 pub mod records;
 pub mod rows;
 pub mod statements;
