@@ -4,6 +4,9 @@
 //! `engine/`; time, ids and randomness arrive as arguments.
 #![warn(clippy::arithmetic_side_effects)]
 
+pub mod approval;
+pub mod audit;
+pub(crate) mod digest;
 pub mod import;
 pub mod job;
 pub mod mask;
