@@ -4,7 +4,10 @@
 //! `engine/`; time, ids and randomness arrive as arguments.
 #![warn(clippy::arithmetic_side_effects)]
 
+pub mod approval;
+pub mod audit;
 pub mod calendar;
+pub(crate) mod digest;
 pub mod fee;
 pub mod import;
 pub mod job;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clearday::domain::approval::{ApprovalAction, ApprovalRule, ApprovalState};
 use clearday::domain::job::{JobEvent, JobState, Priority};
 use clearday::domain::operation::{OperationKind, OperationState};
 use clearday::domain::order::{OrderState, ReferenceState};
@@ -159,6 +160,13 @@ fn checks_list_the_states_of_the_domain() {
     assert_listed("records", "coupon_funder", funders);
     let names = BreakName::ALL.iter().map(|name| name.as_str());
     assert_listed("breaks", "break_name", names);
+
+    let actions = ApprovalAction::ALL.iter().map(|action| action.as_str());
+    assert_listed("approvals", "action", actions);
+    let rules = ApprovalRule::ALL.iter().map(|rule| rule.as_str());
+    assert_listed("approvals", "rule", rules);
+    let states = ApprovalState::ALL.iter().map(|state| state.as_str());
+    assert_listed("approvals", "state", states);
 
     let priorities = Priority::ALL.map(Priority::as_i16);
     let [first, .., last] = priorities;
