@@ -1,6 +1,7 @@
 //! One test binary: a file per job and per promise.
 
 mod bills;
+mod calendar;
 mod chaos;
 mod cli;
 mod config;
