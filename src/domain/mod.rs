@@ -16,4 +16,5 @@ pub mod record;
 pub mod redact;
 pub mod retry;
 pub mod schedule;
+pub mod settlement_run;
 pub mod words;
