@@ -22,5 +22,6 @@ pub mod record;
 pub mod redact;
 pub mod retry;
 pub mod schedule;
+pub mod settlement_run;
 pub mod split;
 pub mod words;
