@@ -4,16 +4,20 @@
 //! `engine/`; time, ids and randomness arrive as arguments.
 #![warn(clippy::arithmetic_side_effects)]
 
+pub mod calendar;
+pub mod fee;
 pub mod import;
 pub mod job;
 pub mod mask;
+pub mod merchant;
 pub mod operation;
 pub mod order;
 pub mod order_expiry;
-
+pub mod partner;
 pub mod reconciliation;
 pub mod record;
 pub mod redact;
 pub mod retry;
 pub mod schedule;
+pub mod split;
 pub mod words;
