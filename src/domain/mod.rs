@@ -4,8 +4,11 @@
 //! `engine/`; time, ids and randomness arrive as arguments.
 #![warn(clippy::arithmetic_side_effects)]
 
+pub mod china;
+pub mod digest;
 pub mod import;
 pub mod job;
+pub mod ledger;
 pub mod mask;
 pub mod operation;
 pub mod order;

@@ -21,7 +21,6 @@ use std::sync::atomic::AtomicU64;
 use chrono::{DateTime, TimeDelta, Utc};
 use clearday_jobs::JobKind;
 
-pub(crate) use accept::hex_sha256;
 pub use accept::{Acceptance, Refusal, Source, Submission};
 pub use execute::{Handler, WorkError};
 pub use explain::Waiting;
@@ -32,6 +31,7 @@ pub use run::{Finished, Run, RunTx};
 pub use tick::TickPlan;
 
 use crate::clock::{Clock, Ids};
+pub(crate) use crate::domain::digest::hex_sha256;
 use crate::store::Store;
 
 /// Rings when jobs of a kind became due; never blocks and may be lost.
