@@ -13,6 +13,7 @@
 mod error;
 pub mod events;
 pub mod jobs;
+pub mod ledger;
 pub mod operations;
 pub mod order_imports;
 pub mod orders;
@@ -285,6 +286,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
     let files = [
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),
+        ("ledger", ledger::STATEMENTS),
         ("operations", operations::STATEMENTS),
         ("orders", orders::STATEMENTS),
         ("order_imports", order_imports::STATEMENTS),
