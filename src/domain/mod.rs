@@ -7,10 +7,12 @@
 pub mod approval;
 pub mod audit;
 pub mod calendar;
-pub(crate) mod digest;
+pub mod china;
+pub mod digest;
 pub mod fee;
 pub mod import;
 pub mod job;
+pub mod ledger;
 pub mod mask;
 pub mod merchant;
 pub mod operation;

@@ -15,6 +15,7 @@ pub mod audit;
 mod error;
 pub mod events;
 pub mod jobs;
+pub mod ledger;
 pub mod operations;
 pub mod order_imports;
 pub mod orders;
@@ -289,6 +290,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("audit", audit::STATEMENTS),
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),
+        ("ledger", ledger::STATEMENTS),
         ("operations", operations::STATEMENTS),
         ("orders", orders::STATEMENTS),
         ("order_imports", order_imports::STATEMENTS),

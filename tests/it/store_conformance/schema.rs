@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clearday::domain::approval::{ApprovalAction, ApprovalRule, ApprovalState};
 use clearday::domain::job::{JobEvent, JobState, Priority};
+use clearday::domain::ledger::{Account, Booking, EntryEvent, FactKind, FactSource};
 use clearday::domain::operation::{OperationKind, OperationState};
 use clearday::domain::order::{OrderState, ReferenceState};
 use clearday::domain::reconciliation::BreakName;
@@ -178,6 +179,18 @@ fn checks_list_the_states_of_the_domain() {
     let states = ApprovalState::ALL.iter().map(|state| state.as_str());
     assert_listed("approvals", "state", states);
 
+    let events = EntryEvent::ALL.iter().map(|event| event.as_str());
+    assert_listed("journal_entries", "event", events);
+    let accounts = Account::ALL.iter().map(|account| account.as_str());
+    assert_listed("postings", "debit_account", accounts.clone());
+    assert_listed("postings", "credit_account", accounts);
+    let kinds = FactKind::ALL.iter().map(|kind| kind.as_str());
+    assert_listed("money_facts", "kind", kinds);
+    let sources = FactSource::ALL.iter().map(|source| source.as_str());
+    assert_listed("money_facts", "source", sources);
+    let bookings = Booking::ALL.iter().map(|booking| booking.as_str());
+    assert_listed("records", "booking", bookings);
+
     let priorities = Priority::ALL.map(Priority::as_i16);
     let [first, .., last] = priorities;
     let check = format!("CHECK (priority BETWEEN {first} AND {last})");
@@ -196,7 +209,7 @@ fn assert_listed<'a>(table_name: &str, column: &str, names: impl IntoIterator<It
 }
 
 /// The statement that creates the table on SQLite, also where a table was made anew under another name and
-/// took this one; the other tree says the same.
+/// took this one, with those that add columns to it; the other tree says the same.
 fn table(name: &str) -> String {
     let all = migrations("sqlite")
         .iter()
@@ -208,9 +221,14 @@ fn table(name: &str) -> String {
             .and_then(|text| text.strip_prefix("ALTER TABLE "))
     });
     let opening = format!("CREATE TABLE {} (", renamed.unwrap_or(name));
-    all.into_iter()
-        .find(|text| text.starts_with(&opening))
-        .unwrap()
+    let created = all.iter().find(|text| text.starts_with(&opening)).unwrap();
+    let adding = format!("ALTER TABLE {name} ADD COLUMN ");
+    let added = all.iter().filter(|text| text.starts_with(&adding));
+    std::iter::once(created)
+        .chain(added)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[tokio::test]
