@@ -8,6 +8,7 @@ pub mod approval;
 pub mod audit;
 pub mod calendar;
 pub mod china;
+pub mod contact;
 pub mod digest;
 pub mod fee;
 pub mod import;
