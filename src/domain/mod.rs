@@ -4,6 +4,9 @@
 //! `engine/`; time, ids and randomness arrive as arguments.
 #![warn(clippy::arithmetic_side_effects)]
 
+pub mod authorization;
+pub mod breaker;
+pub mod deferred_authorization;
 pub mod import;
 pub mod job;
 pub mod mask;
