@@ -1,5 +1,6 @@
 //! One test binary: a file per job and per promise.
 
+mod bank;
 mod bills;
 mod calendar;
 mod chaos;

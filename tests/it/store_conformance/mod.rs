@@ -6,6 +6,7 @@ mod accept;
 mod claimers;
 mod execute;
 mod leases;
+mod ledger;
 mod merchants;
 mod model;
 mod operate;
