@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use clearday::cli::exit::Exit;
 use clearday::domain::merchant::Merchant;
 use clearday::domain::partner::Partner;
+use clearday::formats;
 use clearday::store::{Store, merchants, partners};
 use serde_json::json;
 
@@ -264,6 +265,15 @@ async fn the_same_merchants_twice_at_once_are_imported_once() {
     }
     assert_eq!(import(&line, "merchants", MERCHANTS).await.0, [0, 0, 3]);
     database.close().await;
+}
+
+#[test]
+fn every_column_is_explained() {
+    let told = include_str!("../../docs/setup-data.md");
+    let columns = formats::merchants::COLUMNS.names.into_iter();
+    for column in columns.chain(formats::partners::COLUMNS.names) {
+        assert!(told.contains(&format!("| `{column}` |")), "{column}");
+    }
 }
 
 #[tokio::test]
