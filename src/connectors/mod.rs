@@ -1,4 +1,4 @@
-//! The payment channels: the only place that speaks HTTP to the outside.
+//! The payment channels and messages: the only place that speaks HTTP and SMTP to the outside.
 //!
 //! The rest of clearday asks a [`Channel`] by name and gets an answer with its [`Evidence`], or a [`ChannelError`]
 //! that says whether anything may have happened. A second channel is one more variant: the compiler then names
@@ -6,6 +6,7 @@
 
 mod answer;
 mod error;
+pub mod messages;
 mod outbound;
 pub mod sandbox;
 

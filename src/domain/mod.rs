@@ -10,6 +10,7 @@ pub mod mask;
 pub mod operation;
 pub mod order;
 pub mod order_expiry;
+pub mod partner;
 
 pub mod reconciliation;
 pub mod record;

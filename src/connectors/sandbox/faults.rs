@@ -21,6 +21,14 @@ pub enum Operation {
     Close,
     /// The buyer pays.
     Pay,
+    /// Somebody hands an SMS to the gateway.
+    SendSms,
+    /// Somebody asks the gateway what became of an SMS.
+    QuerySms,
+    /// Somebody sends an e-mail.
+    SendMail,
+    /// Somebody calls an endpoint.
+    CallWebhook,
 }
 
 /// What goes wrong.

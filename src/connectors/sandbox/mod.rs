@@ -6,8 +6,10 @@
 pub mod books;
 pub mod channel;
 mod connection;
+mod disturbance;
 pub mod faults;
 mod handle;
+pub mod mailroom;
 mod messages;
 pub mod server;
 

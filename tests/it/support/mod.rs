@@ -3,6 +3,7 @@
 
 pub(crate) mod command_line;
 pub(crate) mod house;
+pub(crate) mod mailroom;
 pub(crate) mod raw_http;
 pub(crate) mod sandbox;
 pub(crate) mod servers;
