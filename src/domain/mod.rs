@@ -6,9 +6,12 @@
 
 pub mod approval;
 pub mod audit;
+pub mod authorization;
+pub mod breaker;
 pub mod calendar;
 pub mod china;
 pub mod contact;
+pub mod deferred_authorization;
 pub mod digest;
 pub mod fee;
 pub mod import;
