@@ -233,7 +233,7 @@ fn planned_need(situation: &Situation<'_>, part: &Part) -> Need {
     if part.open_claim().is_some() {
         return Need::Nothing;
     }
-    let is_again = part.instruction.is_some();
+    let is_again = part.instruction().is_some();
     let consent = if is_again {
         consent_of(&situation.consents.releases, &number)
     } else {
@@ -323,7 +323,7 @@ fn not_approved(part_no: u32, reason: &str) -> String {
 fn in_flight_need(situation: &Situation<'_>, part: &Part) -> Need {
     let number = part.part_no;
     let now = situation.now;
-    let Some(instruction) = &part.instruction else {
+    let Some(instruction) = part.instruction() else {
         return Need::Leave(format!("part {number} left without an instruction"));
     };
     let (again, reason) = match part.state {

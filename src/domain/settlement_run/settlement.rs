@@ -66,8 +66,8 @@ pub struct Part {
     pub reason: String,
     /// When that changed.
     pub updated_at: DateTime<Utc>,
-    /// The newest instruction about it.
-    pub instruction: Option<Instruction>,
+    /// Every instruction about it, the oldest first.
+    pub instructions: Vec<Instruction>,
     /// Every claim that it was paid outside of clearday, the oldest first.
     pub claims: Vec<Claim>,
 }
@@ -151,9 +151,14 @@ impl Part {
         self.claims.iter().find(|claim| claim.state.is_open())
     }
 
+    /// The newest instruction about it.
+    pub fn instruction(&self) -> Option<&Instruction> {
+        self.instructions.last()
+    }
+
     /// The number of the next instruction.
     pub fn next_generation(&self) -> u32 {
-        let last = self.instruction.as_ref().map_or(0, |it| it.generation);
+        let last = self.instruction().map_or(0, |it| it.generation);
         last.saturating_add(1)
     }
 }

@@ -79,7 +79,7 @@ fn part(state: PartState) -> Part {
         state,
         reason: "by the test".to_owned(),
         updated_at: due(),
-        instruction: instruction(state),
+        instructions: instruction(state).into_iter().collect(),
         claims: Vec::new(),
     }
 }
@@ -276,7 +276,7 @@ paid_offline, release not asked: Close"
 #[test]
 fn a_released_part_is_sent_again_by_its_release_alone() {
     let mut again = part(PartState::Planned);
-    again.instruction = instruction(PartState::Rejected);
+    again.instructions = instruction(PartState::Rejected).into_iter().collect();
     let settlement = settlement(SettlementState::Approved, vec![again]);
     let mut table = Vec::new();
     for (words, consent) in consents() {
