@@ -23,6 +23,7 @@ pub mod operation;
 pub mod order;
 pub mod order_expiry;
 pub mod partner;
+
 pub mod reconciliation;
 pub mod record;
 pub mod redact;

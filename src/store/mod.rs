@@ -25,6 +25,8 @@ pub mod partners;
 pub mod reconciliations;
 pub mod records;
 pub mod rejections;
+pub mod settlement_items;
+pub mod settlements;
 pub mod statement;
 pub mod ticks;
 mod timestamp;
@@ -302,6 +304,8 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("overview", overview::STATEMENTS),
         ("records", records::STATEMENTS),
         ("rejections", rejections::STATEMENTS),
+        ("settlement_items", settlement_items::STATEMENTS),
+        ("settlements", settlements::STATEMENTS),
         ("ticks", ticks::STATEMENTS),
     ];
     let named = files.into_iter().flat_map(|(file, statements)| {

@@ -12,6 +12,7 @@ mod every_kind;
 mod http;
 mod import;
 mod killed;
+mod messages;
 mod order_expiry;
 mod reconcile_files;
 mod reconciliation;

@@ -12,8 +12,10 @@ mod bank_statement;
 pub mod books;
 pub mod channel;
 mod connection;
+mod disturbance;
 pub mod faults;
 mod handle;
+pub mod mailroom;
 mod messages;
 pub mod server;
 
