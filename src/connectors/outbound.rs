@@ -147,6 +147,7 @@ impl Outbound {
         Some(url)
     }
 
+    /// An error about a request that was not sent.
     pub(super) fn invalid(&self, request: String, reason: &str) -> ChannelError {
         ChannelError::Invalid(Box::new(Trouble {
             channel: self.channel.clone(),
@@ -209,17 +210,6 @@ impl Exchange<'_> {
             reason: reason.to_owned(),
             evidence: None,
             cause: Some(TransportError(error.without_url())),
-        }))
-    }
-
-    /// An error about a request that was not sent.
-    pub(super) fn invalid(&self, request: String, reason: &str) -> ChannelError {
-        ChannelError::Invalid(Box::new(Trouble {
-            channel: self.channel.clone(),
-            request,
-            reason: reason.to_owned(),
-            evidence: None,
-            cause: None,
         }))
     }
 }
