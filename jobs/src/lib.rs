@@ -28,8 +28,8 @@ pub use deferred_authorization::{
     Capture, DeferredAuthorization, MethodGroup, OrderToAuthorize, PaymentMethod,
 };
 pub use ids::{
-    ChannelName, IdError, JobId, MerchantId, MethodId, OperationId, OrderNo, PartnerId, PayerId,
-    Reference, RunId,
+    ApprovalId, ChannelName, IdError, JobId, MerchantId, MethodId, OperationId, OrderNo, PartnerId,
+    PayerId, Reference, RunId,
 };
 pub use kind::{JobKind, UnknownKind};
 pub use money::{Currency, Money, MoneyError};

@@ -1,14 +1,14 @@
-//! Digests as both databases, files and people see them.
+//! Digests: how we notice that two texts are not the same.
 
 use sha2::{Digest, Sha256};
 
-/// The SHA-256 of these bytes, in hexadecimal.
-pub fn hex_sha256(bytes: &[u8]) -> String {
+/// The SHA-256 of `bytes`, in lower-case hexadecimal.
+pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Bytes in hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
+/// `bytes` in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
         .fold(String::with_capacity(64), |mut hex, byte| {

@@ -4,19 +4,26 @@
 //! `engine/`; time, ids and randomness arrive as arguments.
 #![warn(clippy::arithmetic_side_effects)]
 
+pub mod approval;
+pub mod audit;
+pub mod calendar;
 pub mod china;
-pub mod digest;
+pub(crate) mod digest;
+pub mod fee;
 pub mod import;
 pub mod job;
 pub mod ledger;
 pub mod mask;
+pub mod merchant;
 pub mod operation;
 pub mod order;
 pub mod order_expiry;
-
+pub mod partner;
 pub mod reconciliation;
 pub mod record;
 pub mod redact;
 pub mod retry;
 pub mod schedule;
+pub mod settlement_run;
+pub mod split;
 pub mod words;

@@ -6,6 +6,7 @@
 //! without its row of history.
 
 mod accept;
+mod approvals;
 mod execute;
 mod explain;
 mod import;
@@ -22,6 +23,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clearday_jobs::JobKind;
 
 pub use accept::{Acceptance, Refusal, Source, Submission};
+pub use approvals::{ApprovalError, NewApproval, PeopleNeeded, Signer};
 pub use execute::{Handler, WorkError};
 pub use explain::Waiting;
 pub use import::ImportError;
@@ -31,7 +33,6 @@ pub use run::{Finished, Run, RunTx};
 pub use tick::TickPlan;
 
 use crate::clock::{Clock, Ids};
-pub(crate) use crate::domain::digest::hex_sha256;
 use crate::store::Store;
 
 /// Rings when jobs of a kind became due; never blocks and may be lost.

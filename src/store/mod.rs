@@ -10,6 +10,8 @@
 //!
 //! No call to the outside is made while a [`Tx`] is open.
 
+pub mod approvals;
+pub mod audit;
 mod error;
 pub mod events;
 pub mod jobs;
@@ -284,6 +286,8 @@ impl Store {
 /// all on both databases.
 pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
     let files = [
+        ("approvals", approvals::STATEMENTS),
+        ("audit", audit::STATEMENTS),
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),
         ("ledger", ledger::STATEMENTS),

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clearday::domain::approval::{ApprovalAction, ApprovalRule, ApprovalState};
 use clearday::domain::job::{JobEvent, JobState, Priority};
 use clearday::domain::ledger::{Account, Booking, EntryEvent, FactKind, FactSource};
 use clearday::domain::operation::{OperationKind, OperationState};
 use clearday::domain::order::{OrderState, ReferenceState};
 use clearday::domain::reconciliation::BreakName;
 use clearday::domain::record::{CouponFunder, RecordKind, RecordStatus};
+use clearday::domain::settlement_run::{ClaimState, InstructionState, PartState, SettlementState};
 use clearday::store::{Store, StoreError};
 use clearday_jobs::JobKind;
 use sqlx::{Connection, PgConnection, SqliteConnection};
@@ -153,13 +155,29 @@ fn checks_list_the_states_of_the_domain() {
     assert_listed("payment_references", "state", states);
     let kinds = RecordKind::ALL.iter().map(|kind| kind.as_str());
     assert_listed("records", "kind", kinds.clone());
-    assert_listed("breaks", "kind", kinds);
+    assert_listed("breaks", "kind", kinds.clone());
+    assert_listed("settlement_items", "kind", kinds);
     let states = RecordStatus::ALL.iter().map(|status| status.as_str());
     assert_listed("records", "status", states);
     let funders = CouponFunder::ALL.iter().map(|funder| funder.as_str());
     assert_listed("records", "coupon_funder", funders);
     let names = BreakName::ALL.iter().map(|name| name.as_str());
     assert_listed("breaks", "break_name", names);
+    let states = SettlementState::ALL.iter().map(|state| state.as_str());
+    assert_listed("settlements", "state", states);
+    let states = PartState::ALL.iter().map(|state| state.as_str());
+    assert_listed("settlement_parts", "state", states);
+    let states = InstructionState::ALL.iter().map(|state| state.as_str());
+    assert_listed("payout_instructions", "state", states);
+    let states = ClaimState::ALL.iter().map(|state| state.as_str());
+    assert_listed("offline_payments", "state", states);
+
+    let actions = ApprovalAction::ALL.iter().map(|action| action.as_str());
+    assert_listed("approvals", "action", actions);
+    let rules = ApprovalRule::ALL.iter().map(|rule| rule.as_str());
+    assert_listed("approvals", "rule", rules);
+    let states = ApprovalState::ALL.iter().map(|state| state.as_str());
+    assert_listed("approvals", "state", states);
 
     let events = EntryEvent::ALL.iter().map(|event| event.as_str());
     assert_listed("journal_entries", "event", events);
