@@ -6,9 +6,13 @@
 
 pub mod approval;
 pub mod audit;
+pub mod authorization;
+pub mod breaker;
 pub mod calendar;
 pub mod china;
-pub(crate) mod digest;
+pub mod contact;
+pub mod deferred_authorization;
+pub mod digest;
 pub mod fee;
 pub mod import;
 pub mod job;
