@@ -22,6 +22,7 @@ use super::books::Refusal;
 use super::connection::{Cord, Cut, CuttableListener};
 use super::faults::{Fault, FaultTicket, Operation};
 use super::handle::SandboxHandle;
+use super::hold_face;
 use super::messages::{
     ClosedBody, CreateBody, EffectBody, ErrorBody, FaultBody, NOT_PROCESSED, PaymentBody,
     TicketBody,
@@ -76,6 +77,7 @@ fn router(face: Face) -> Router {
         .route("/v1/faults/{id}", get(show_fault))
         .route("/v1/faults/{id}/release", post(release_fault))
         .merge(bank_face::routes())
+        .merge(hold_face::routes())
         .with_state(face)
 }
 
