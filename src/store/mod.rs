@@ -12,6 +12,7 @@
 
 pub mod approvals;
 pub mod audit;
+pub mod authorizations;
 mod error;
 pub mod events;
 pub mod jobs;
@@ -288,6 +289,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
     let files = [
         ("approvals", approvals::STATEMENTS),
         ("audit", audit::STATEMENTS),
+        ("authorizations", authorizations::STATEMENTS),
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),
         ("ledger", ledger::STATEMENTS),
