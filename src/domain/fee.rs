@@ -12,6 +12,19 @@ use super::words::words;
 /// Rates have at most this many decimal places, so that they are whole numbers of billionths.
 pub const RATE_PLACES_MAX: u32 = 9;
 
+/// The billionths of a rate between 0 and 1; `None` for another, and for one that is finer than [`RATE_PLACES_MAX`].
+pub fn rate_in_billionths(rate: Decimal) -> Option<i64> {
+    let mut fine = rate;
+    fine.rescale(RATE_PLACES_MAX);
+    let is_rate = fine == rate && rate >= Decimal::ZERO && rate <= Decimal::ONE;
+    is_rate.then(|| fine.mantissa().try_into().ok()).flatten()
+}
+
+/// The rate of so many billionths.
+pub fn rate_of_billionths(billionths: i64) -> Decimal {
+    Decimal::new(billionths, RATE_PLACES_MAX).normalize()
+}
+
 /// What a merchant pays, from one day to another.
 ///
 /// Tiers by volume would be a list of rates here, chosen by what was captured before in the period.
@@ -280,6 +293,19 @@ mod tests {
             let shared = (0..60).map(day).any(|day| one.holds_on(day) && other.holds_on(day));
             prop_assert_eq!(one.overlaps(&other), shared);
             prop_assert_eq!(other.overlaps(&one), shared);
+        }
+    }
+
+    #[test]
+    fn rates_are_whole_billionths_between_zero_and_one() {
+        let billionths = |text: &str| rate_in_billionths(text.parse().unwrap());
+        assert_eq!(billionths("0"), Some(0));
+        assert_eq!(billionths("0.006"), Some(6_000_000));
+        assert_eq!(billionths("0.0060000000000"), Some(6_000_000));
+        assert_eq!(billionths("1.0"), Some(1_000_000_000));
+        assert_eq!(rate_of_billionths(6_000_000).to_string(), "0.006");
+        for refused in ["-0.1", "1.000000001", "0.0000000001", "7"] {
+            assert_eq!(billionths(refused), None, "{refused}");
         }
     }
 

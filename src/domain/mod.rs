@@ -10,6 +10,7 @@ pub mod authorization;
 pub mod breaker;
 pub mod calendar;
 pub mod china;
+pub mod contact;
 pub mod deferred_authorization;
 pub mod digest;
 pub mod fee;

@@ -7,6 +7,7 @@ mod claimers;
 mod execute;
 mod leases;
 mod ledger;
+mod merchants;
 mod model;
 mod operate;
 mod operations;

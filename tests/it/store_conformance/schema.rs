@@ -6,10 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clearday::domain::approval::{ApprovalAction, ApprovalRule, ApprovalState};
+use clearday::domain::fee::Rounding;
 use clearday::domain::job::{JobEvent, JobState, Priority};
 use clearday::domain::ledger::{Account, Booking, EntryEvent, FactKind, FactSource};
+use clearday::domain::merchant::{CouponRule, FundsFlow, SettleBasis};
 use clearday::domain::operation::{OperationKind, OperationState};
 use clearday::domain::order::{OrderState, ReferenceState};
+use clearday::domain::partner::Delivery;
 use clearday::domain::reconciliation::BreakName;
 use clearday::domain::record::{CouponFunder, RecordKind, RecordStatus};
 use clearday::domain::settlement_run::{ClaimState, InstructionState, PartState, SettlementState};
@@ -190,6 +193,17 @@ fn checks_list_the_states_of_the_domain() {
     assert_listed("money_facts", "source", sources);
     let bookings = Booking::ALL.iter().map(|booking| booking.as_str());
     assert_listed("records", "booking", bookings);
+
+    let bases = SettleBasis::ALL.iter().map(|basis| basis.as_str());
+    assert_listed("merchants", "settle_basis", bases);
+    let flows = FundsFlow::ALL.iter().map(|flow| flow.as_str());
+    assert_listed("merchants", "funds_flow", flows);
+    let rules = CouponRule::ALL.iter().map(|rule| rule.as_str());
+    assert_listed("merchants", "coupons", rules);
+    let rules = Rounding::ALL.iter().map(|rule| rule.as_str());
+    assert_listed("fee_contracts", "rounding", rules);
+    let deliveries = Delivery::ALL.iter().map(|delivery| delivery.as_str());
+    assert_listed("partners", "delivery", deliveries);
 
     let priorities = Priority::ALL.map(Priority::as_i16);
     let [first, .., last] = priorities;
