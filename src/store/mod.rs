@@ -13,6 +13,7 @@
 pub mod approvals;
 pub mod audit;
 pub mod authorizations;
+pub mod bookings;
 mod error;
 pub mod events;
 pub mod jobs;
@@ -292,6 +293,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("approvals", approvals::STATEMENTS),
         ("audit", audit::STATEMENTS),
         ("authorizations", authorizations::STATEMENTS),
+        ("bookings", bookings::STATEMENTS),
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),
         ("ledger", ledger::STATEMENTS),
