@@ -1,5 +1,6 @@
 //! One test binary: a file per job and per promise.
 
+mod authorizing_channels;
 mod bank;
 mod bills;
 mod calendar;
