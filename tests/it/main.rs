@@ -1,6 +1,7 @@
 //! One test binary: a file per job and per promise.
 
 mod bank;
+mod bank_statement;
 mod bills;
 mod chaos;
 mod cli;
