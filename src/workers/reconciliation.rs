@@ -17,16 +17,17 @@ use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::Workbench;
+use crate::domain::china::CHINA_STANDARD_TIME;
+use crate::domain::digest::hex_sha256;
 use crate::domain::reconciliation::{
     Break, Coverage, Disposition, Entries, Reconciliation, Side, reconcile,
 };
 use crate::domain::record::{Record, RecordKind};
-use crate::engine::{Finished, Run, WorkError, hex_sha256};
+use crate::engine::{Finished, Run, WorkError};
 use crate::formats::breaks::write_breaks;
 use crate::formats::statements::{Added, StatementRefused, StatementSet};
 use crate::formats::text::unpack;
 use crate::formats::wechat_pay::Tolerance;
-use crate::formats::wechat_pay::cells::CHINA_STANDARD_TIME;
 use crate::store::reconciliations::{self, NewBreak, NewFile, NewRun};
 use crate::store::{Tx, records};
 

@@ -3,6 +3,7 @@
 mod bank;
 mod bank_statement;
 mod bills;
+mod calendar;
 mod chaos;
 mod cli;
 mod config;
