@@ -2,6 +2,7 @@
 
 mod authorizing_channels;
 mod bank;
+mod bank_statement;
 mod bills;
 mod calendar;
 mod chaos;
