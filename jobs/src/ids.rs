@@ -146,6 +146,10 @@ uuid_id!(
     /// One run over many things, such as a settlement or a reconciliation.
     RunId, "a run id"
 );
+uuid_id!(
+    /// One request that people approve or reject.
+    ApprovalId, "an approval id"
+);
 
 name_id!(
     /// The number of an order, given by the upstream system.

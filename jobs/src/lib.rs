@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod amount;
+mod authorization_answer;
 #[cfg(feature = "client")]
 pub mod client;
 mod deferred_authorization;
@@ -24,12 +25,15 @@ mod token;
 mod version;
 
 pub use amount::Amount;
+pub use authorization_answer::{
+    AuthorizationAnswer, AuthorizationError, AuthorizedAmount, YesOrNo,
+};
 pub use deferred_authorization::{
     Capture, DeferredAuthorization, MethodGroup, OrderToAuthorize, PaymentMethod,
 };
 pub use ids::{
-    ChannelName, IdError, JobId, MerchantId, MethodId, OperationId, OrderNo, PartnerId, PayerId,
-    Reference, RunId,
+    ApprovalId, ChannelName, IdError, JobId, MerchantId, MethodId, OperationId, OrderNo, PartnerId,
+    PayerId, Reference, RunId,
 };
 pub use kind::{JobKind, UnknownKind};
 pub use money::{Currency, Money, MoneyError};

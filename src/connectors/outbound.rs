@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use clearday_jobs::ChannelName;
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{
     Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url, redirect, retry,
 };
@@ -44,6 +45,8 @@ pub(super) struct Ask<'a> {
     pub(super) method: Method,
     pub(super) path: &'a [&'a str],
     pub(super) idempotency_key: Option<&'a str>,
+    /// A JSON document.
+    pub(super) body: Option<String>,
 }
 
 /// What came back: complete, and no longer than allowed.
@@ -112,6 +115,10 @@ impl Outbound {
             builder = builder.header("idempotency-key", key);
             asked = format!("{asked}\nidempotency-key: {key}");
         }
+        if let Some(body) = ask.body {
+            asked = format!("{asked}\n{body}");
+            builder = builder.header(CONTENT_TYPE, "application/json").body(body);
+        }
 
         let exchange = Exchange {
             channel: &self.channel,
@@ -140,7 +147,8 @@ impl Outbound {
         Some(url)
     }
 
-    fn invalid(&self, request: String, reason: &str) -> ChannelError {
+    /// An error about a request that was not sent.
+    pub(super) fn invalid(&self, request: String, reason: &str) -> ChannelError {
         ChannelError::Invalid(Box::new(Trouble {
             channel: self.channel.clone(),
             request,

@@ -4,17 +4,30 @@
 //! `engine/`; time, ids and randomness arrive as arguments.
 #![warn(clippy::arithmetic_side_effects)]
 
+pub mod approval;
+pub mod audit;
+pub mod authorization;
+pub mod breaker;
+pub mod calendar;
+pub mod china;
+pub mod contact;
+pub mod deferred_authorization;
+pub mod digest;
+pub mod fee;
 pub mod import;
 pub mod job;
+pub mod ledger;
 pub mod mask;
+pub mod merchant;
 pub mod operation;
 pub mod order;
 pub mod order_expiry;
 pub mod partner;
-
 pub mod reconciliation;
 pub mod record;
 pub mod redact;
 pub mod retry;
 pub mod schedule;
+pub mod settlement_run;
+pub mod split;
 pub mod words;

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use clearday_jobs::{JobId, JobKind, Payload, PayloadError, canonical_json};
-use sha2::{Digest, Sha256};
 
 use super::Engine;
+use crate::domain::digest::hex_sha256;
 use crate::domain::job::{JobState, Priority};
 use crate::domain::mask::mask_card_numbers;
 use crate::store::events::NewEvent;
@@ -354,16 +354,4 @@ fn printable(text: &str) -> String {
 fn masked(text: &str) -> String {
     let bytes = mask_card_numbers(text.as_bytes());
     printable(&String::from_utf8_lossy(&bytes))
-}
-
-/// The SHA-256 of `bytes`, in lower-case hexadecimal.
-pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::with_capacity(64), |mut hex, byte| {
-            for nibble in [byte >> 4, byte & 0x0F] {
-                hex.extend(char::from_digit(u32::from(nibble), 16));
-            }
-            hex
-        })
 }

@@ -6,6 +6,7 @@
 //! without its row of history.
 
 mod accept;
+mod approvals;
 mod execute;
 mod explain;
 mod import;
@@ -21,8 +22,8 @@ use std::sync::atomic::AtomicU64;
 use chrono::{DateTime, TimeDelta, Utc};
 use clearday_jobs::JobKind;
 
-pub(crate) use accept::hex_sha256;
 pub use accept::{Acceptance, Refusal, Source, Submission};
+pub use approvals::{ApprovalError, NewApproval, PeopleNeeded, Signer};
 pub use execute::{Handler, WorkError};
 pub use explain::Waiting;
 pub use import::ImportError;

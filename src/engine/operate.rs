@@ -1,11 +1,14 @@
 //! What operators may do to a job: retry it, cancel it. Neither moves money.
 
+use chrono::{DateTime, Utc};
 use clearday_jobs::JobId;
+use serde_json::json;
 
 use super::Engine;
+use crate::domain::audit::{AuditAction, AuditEntry};
 use crate::domain::job::{Job, JobEvent, JobState};
 use crate::store::jobs::JobChange;
-use crate::store::{StoreError, jobs, operations};
+use crate::store::{StoreError, audit, jobs, operations};
 
 /// Why an operator's wish was refused.
 #[derive(Debug, thiserror::Error)]
@@ -39,21 +42,23 @@ pub enum OperateError {
 impl Engine {
     /// Makes a waiting, dead or cancelled job due now, with all its attempts again.
     pub async fn retry(&self, id: JobId, who: &str) -> Result<Job, OperateError> {
-        let job = self.operate(id, JobEvent::Requeue, "retried", who).await?;
+        let wish = ("retried", AuditAction::JobRetried);
+        let job = self.operate(id, JobEvent::Requeue, wish, who).await?;
         self.ring([job.kind]);
         Ok(job)
     }
 
     /// Withdraws a job: at once when it waits, and when its worker lets go if it runs.
     pub async fn cancel(&self, id: JobId, who: &str) -> Result<Job, OperateError> {
-        self.operate(id, JobEvent::Cancel, "cancelled", who).await
+        let wish = ("cancelled", AuditAction::JobCancelled);
+        self.operate(id, JobEvent::Cancel, wish, who).await
     }
 
     async fn operate(
         &self,
         id: JobId,
         event: JobEvent,
-        wish: &'static str,
+        (wish, what): (&'static str, AuditAction),
         who: &str,
     ) -> Result<Job, OperateError> {
         let mut tx = self.store().begin().await?;
@@ -73,23 +78,49 @@ impl Engine {
             }
         }
         let now = self.clock().now();
-        let is_requeued = event == JobEvent::Requeue;
-        let change = JobChange {
-            id,
-            version: job.version,
-            state,
-            run_at: if is_requeued { now } else { job.run_at },
-            attempt: if is_requeued { 0 } else { job.attempt },
-            rescues: if is_requeued { 0 } else { job.rescues },
-            note: format!("{wish} by {who}"),
-            last_error: job.last_error.clone(),
-            updated_at: now,
+        let note = format!("{wish} by {who}");
+        let change = if event == JobEvent::Requeue {
+            due_now(&job, now, &note)
+        } else {
+            JobChange {
+                id,
+                version: job.version,
+                state,
+                run_at: job.run_at,
+                attempt: job.attempt,
+                rescues: job.rescues,
+                note,
+                last_error: job.last_error.clone(),
+                updated_at: now,
+            }
         };
         self.change(&mut tx, &job, &change, event).await?;
+        let entry = AuditEntry {
+            who: who.to_owned(),
+            what,
+            subject: id.to_string(),
+            detail: json!({"kind": job.kind.as_str(), "was": job.state.as_str(), "is": state.as_str()}),
+        };
+        audit::append(&mut tx, &[entry], now).await?;
         tx.commit().await?;
         let mut tx = self.store().read().await?;
         jobs::find(&mut tx, id)
             .await?
             .ok_or(OperateError::NotFound(id))
+    }
+}
+
+/// A job that is not leased, made due with all its attempts again.
+pub(super) fn due_now(job: &Job, now: DateTime<Utc>, note: &str) -> JobChange {
+    JobChange {
+        id: job.id,
+        version: job.version,
+        state: JobState::Ready,
+        run_at: now,
+        attempt: 0,
+        rescues: 0,
+        note: note.to_owned(),
+        last_error: job.last_error.clone(),
+        updated_at: now,
     }
 }

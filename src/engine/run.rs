@@ -13,6 +13,7 @@ use clearday_jobs::{JobId, JobKind};
 use tracing::error;
 
 use super::accept::{Acceptance, Submission};
+use super::approvals::Pending;
 use super::{Engine, WorkError};
 use crate::domain::job::{Job, JobEvent, JobState};
 use crate::store::events::NewEvent;
@@ -31,6 +32,14 @@ pub struct Run {
 pub struct RunTx {
     tx: Tx,
     due: BTreeSet<JobKind>,
+    pending: Pending,
+}
+
+impl RunTx {
+    /// What the commit adds to the audit chain, after the job's own row: the chain is locked last.
+    pub(super) const fn pending(&mut self) -> &mut Pending {
+        &mut self.pending
+    }
 }
 
 impl Deref for RunTx {
@@ -82,6 +91,7 @@ impl Run {
         Ok(RunTx {
             tx: self.engine.store().begin().await?,
             due: BTreeSet::new(),
+            pending: Pending::default(),
         })
     }
 
@@ -109,6 +119,7 @@ impl Run {
         jobs::lock_leased(&mut tx.tx, self.job.id, self.job.lease_epoch)
             .await?
             .ok_or_else(|| self.stale())?;
+        tx.pending.append(&mut tx.tx, self.now()).await?;
         tx.tx.commit().await?;
         self.engine.ring(tx.due);
         Ok(())
@@ -132,6 +143,7 @@ impl Run {
             reason: note.to_owned(),
         };
         events::append(&mut tx.tx, &[event]).await?;
+        tx.pending.append(&mut tx.tx, now).await?;
         // Before the commit: a renewal that misses it right after must not take it for lost.
         let held = &self.engine.0.held;
         held.forget(self.job.id, self.job.lease_epoch);
@@ -158,6 +170,7 @@ impl Run {
             .engine
             .release(&mut tx.tx, &job, JobEvent::Snooze, until, note, None)
             .await?;
+        tx.pending.append(&mut tx.tx, self.now()).await?;
         tx.tx.commit().await?;
         self.engine.ring(tx.due);
         self.engine.ring(due);
@@ -223,6 +236,11 @@ impl Engine {
                     operation.idempotency_key
                 );
             }
+        }
+        if event == JobEvent::Snooze && jobs::was_woken(tx, job.id).await? {
+            // It may have looked before what it waits for happened.
+            run_at = now;
+            note = format!("woken meanwhile; {note}");
         }
         let counts = match event {
             JobEvent::Snooze | JobEvent::HandBack => false,

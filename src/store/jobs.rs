@@ -44,10 +44,14 @@ statements! {
     APPLY = "UPDATE jobs SET state = $3, version = version + 1, run_at = $4, attempt = $5, rescues = $6, \
              lease_worker = CASE WHEN $3 = 'cancelling' THEN lease_worker END, \
              lease_until = CASE WHEN $3 = 'cancelling' THEN lease_until END, \
+             woken_at = CASE WHEN $3 = 'cancelling' THEN woken_at END, \
              note = $7, last_error = $8, updated_at = $9 \
              WHERE id = $1 AND version = $2";
     LAPSED = concat!("SELECT ", job_columns!(), " FROM jobs WHERE state IN ('running', 'cancelling') AND lease_until < $1 \
               AND kind = $2 ORDER BY lease_until, id LIMIT $3"), postgres " FOR UPDATE SKIP LOCKED";
+    /// For a worker that may have looked before what it waits for happened.
+    MARK_WOKEN = "UPDATE jobs SET woken_at = $2 WHERE id = $1 AND state IN ('running', 'cancelling')";
+    WAS_WOKEN = "SELECT woken_at IS NOT NULL FROM jobs WHERE id = $1";
     LAST_CHANGE = "SELECT MAX(updated_at) FROM jobs";
     COUNT = "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = $1 AND kind = $2 LIMIT $3) AS capped";
     OLDEST_DUE = "SELECT MIN(run_at) FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND run_at <= $3";
@@ -343,6 +347,26 @@ pub async fn apply(tx: &mut Tx, change: &JobChange) -> Result<bool, StoreError> 
             .rows_affected()
     });
     Ok(moved == 1)
+}
+
+/// Remembers that something which a leased job may wait for happened while its worker had it; the
+/// mark lasts until the worker lets go. The job is locked by the caller.
+pub async fn mark_woken(tx: &mut Tx, id: JobId, now: DateTime<Utc>) -> Result<(), StoreError> {
+    on_both!(tx, Db, connection => {
+        sqlx::query(MARK_WOKEN.text::<Db>())
+            .bind(id.0)
+            .bind(Timestamp(now))
+            .execute(connection)
+            .await?;
+    });
+    Ok(())
+}
+
+/// Whether the job was marked since it was leased. The job is locked by the caller.
+pub async fn was_woken(tx: &mut Tx, id: JobId) -> Result<bool, StoreError> {
+    Ok(on_both!(tx, Db, connection => {
+        sqlx::query_scalar(WAS_WOKEN.text::<Db>()).bind(id.0).fetch_one(connection).await?
+    }))
 }
 
 /// Up to `limit` jobs whose lease ended before `now`, locked, of each kind the longest lapsed

@@ -1,6 +1,8 @@
 //! One test binary: a file per job and per promise.
 
+mod bank;
 mod bills;
+mod calendar;
 mod chaos;
 mod cli;
 mod config;
@@ -9,6 +11,7 @@ mod demo;
 mod every_kind;
 mod http;
 mod import;
+mod killed;
 mod messages;
 mod order_expiry;
 mod reconcile_files;

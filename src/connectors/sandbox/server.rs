@@ -15,6 +15,7 @@ use clearday_jobs::Reference;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::bank_face;
 use super::books::Refusal;
 use super::connection::{Cord, CuttableListener};
 use super::disturbance::Disturbance;
@@ -58,8 +59,8 @@ pub async fn serve(
 }
 
 #[derive(Clone)]
-struct Face {
-    sandbox: SandboxHandle,
+pub(super) struct Face {
+    pub(super) sandbox: SandboxHandle,
     stop: CancellationToken,
 }
 
@@ -73,6 +74,7 @@ fn router(face: Face) -> Router {
         .route("/v1/faults", post(queue_fault))
         .route("/v1/faults/{id}", get(show_fault))
         .route("/v1/faults/{id}/release", post(release_fault))
+        .merge(bank_face::routes())
         .with_state(face)
 }
 
@@ -105,16 +107,8 @@ async fn close(
     Path(reference): Path<Reference>,
     headers: HeaderMap,
 ) -> Response {
-    let key = headers
-        .get("idempotency-key")
-        .and_then(|key| key.to_str().ok());
-    let Some(key) = key.filter(|key| !key.is_empty()) else {
-        return error(
-            StatusCode::BAD_REQUEST,
-            "idempotency_key_missing",
-            "closing wants the header Idempotency-Key",
-            Some(&reference),
-        );
+    let Some(key) = key_of(&headers) else {
+        return key_missing(&reference);
     };
     let act = || face.sandbox.close(&reference, key);
     let answer = || {
@@ -166,7 +160,7 @@ fn with_ticket(face: &Face, id: u64, act: impl FnOnce(&FaultTicket)) -> Response
 
 impl Face {
     /// Answers, unless a fault waits for this request: then as the fault says.
-    async fn disturb(
+    pub(super) async fn disturb(
         &self,
         cord: Cord,
         operation: Operation,
@@ -195,6 +189,23 @@ impl Face {
     }
 }
 
+/// The key a request came with.
+pub(super) fn key_of(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get("idempotency-key")
+        .and_then(|key| key.to_str().ok())
+        .filter(|key| !key.is_empty())
+}
+
+pub(super) fn key_missing(reference: &Reference) -> Response {
+    error(
+        StatusCode::BAD_REQUEST,
+        "idempotency_key_missing",
+        "this wants the header Idempotency-Key",
+        Some(reference),
+    )
+}
+
 fn reply<Body: serde::Serialize>(reference: &Reference, answer: Result<Body, Refusal>) -> Response {
     match answer {
         Ok(body) => Json(body).into_response(),
@@ -217,7 +228,12 @@ fn status_of(refusal: Refusal) -> StatusCode {
     }
 }
 
-fn error(status: StatusCode, code: &str, message: &str, reference: Option<&Reference>) -> Response {
+pub(super) fn error(
+    status: StatusCode,
+    code: &str,
+    message: &str,
+    reference: Option<&Reference>,
+) -> Response {
     let body = ErrorBody {
         code: code.to_owned(),
         message: message.to_owned(),

@@ -6,6 +6,8 @@ mod accept;
 mod claimers;
 mod execute;
 mod leases;
+mod ledger;
+mod merchants;
 mod model;
 mod operate;
 mod operations;

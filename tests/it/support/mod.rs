@@ -2,11 +2,14 @@
 #![cfg(test)]
 
 pub(crate) mod command_line;
+pub(crate) mod drive;
 pub(crate) mod house;
 pub(crate) mod mailroom;
+pub(crate) mod mortal;
 pub(crate) mod raw_http;
 pub(crate) mod sandbox;
 pub(crate) mod servers;
+pub(crate) mod sql;
 pub(crate) mod world;
 
 /// Runs a story in both modes: the same promises whatever stands below.
