@@ -15,10 +15,10 @@ mod connection;
 mod disturbance;
 pub mod faults;
 mod handle;
-pub mod mailroom;
 pub mod hold_books;
 mod hold_face;
 mod holds;
+pub mod mailroom;
 mod messages;
 pub mod server;
 
