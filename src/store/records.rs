@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use clearday_jobs::{Currency, Money, Reference};
 use sqlx::{FromRow, QueryBuilder};
+use uuid::Uuid;
 
 use super::jobs::{bound, parse};
 use super::statement::statements;
@@ -16,7 +17,8 @@ pub const CHUNK_RECORDS_MAX: usize = 1_000;
 enum OnConflict {
     /// It stays as it is.
     Keep,
-    /// How it went is taken from the new one; what it is stays.
+    /// How it went is taken from the new one; what it is stays. A fee or a status that no
+    /// reconciliation has seen takes the mark away.
     Update,
 }
 
@@ -27,7 +29,9 @@ impl OnConflict {
             Self::Update => {
                 " ON CONFLICT (kind, record_no) DO UPDATE SET channel_trade_no = excluded.channel_trade_no, \
                  fee_minor = excluded.fee_minor, status = excluded.status, occurred_at = excluded.occurred_at, \
-                 imported_at = excluded.imported_at"
+                 imported_at = excluded.imported_at, reconciled_run_id = CASE \
+                 WHEN records.status = excluded.status AND records.fee_minor = excluded.fee_minor \
+                 THEN records.reconciled_run_id END"
             }
         }
     }
@@ -100,6 +104,8 @@ statements! {
                WHERE channel = $1 AND occurred_at < $2 \
                AND (occurred_at, kind, record_no) > ($3, $4, $5) \
                ORDER BY occurred_at, kind, record_no LIMIT $6");
+    MARKED = "SELECT kind, record_no FROM records WHERE reconciled_run_id = $1 AND (kind, record_no) > ($2, $3) \
+              ORDER BY kind, record_no LIMIT $4";
 }
 
 /// Records read per step.
@@ -184,6 +190,140 @@ async fn find_sorted(
         found.push(row.try_into()?);
     }
     Ok(())
+}
+
+/// Marks records as found without a break by this run, those excepted that have another status or
+/// fee by now than the run compared; returns how many marks changed.
+pub async fn mark_reconciled(
+    tx: &mut Tx,
+    run_id: Uuid,
+    records: &[&Record],
+) -> Result<u64, StoreError> {
+    let mut marked = 0_u64;
+    for kind in RecordKind::ALL {
+        let of_kind = records.iter().filter(|record| record.kind == *kind);
+        let mut sorted: Vec<&Record> = of_kind.copied().collect();
+        sorted.sort_unstable_by_key(|record| &record.record_no);
+        for chunk in sorted.chunks(CHUNK_RECORDS_MAX) {
+            marked = marked.saturating_add(mark_sorted(tx, run_id, *kind, chunk).await?);
+        }
+    }
+    Ok(marked)
+}
+
+/// The bounds are there for the same reason as in [`find_sorted`].
+async fn mark_sorted(
+    tx: &mut Tx,
+    run_id: Uuid,
+    kind: RecordKind,
+    records: &[&Record],
+) -> Result<u64, StoreError> {
+    let number_of = |record: Option<&&Record>| record.map(|record| record.record_no.to_string());
+    let (first, last) = (number_of(records.first()), number_of(records.last()));
+    Ok(on_both!(tx, Db, connection => {
+        let mut query = QueryBuilder::<Db>::new("WITH told (record_no, status, fee_minor) AS (");
+        query.push_values(records, |mut row, record| {
+            row.push_bind(record.record_no.as_str())
+                .push_bind(record.status.as_str())
+                .push_bind(record.fee.minor_units());
+        });
+        query.push(") UPDATE records SET reconciled_run_id = ").push_bind(run_id);
+        query.push(" FROM told WHERE records.kind = ").push_bind(kind.as_str());
+        query.push(" AND records.record_no >= ").push_bind(first);
+        query.push(" AND records.record_no <= ").push_bind(last);
+        query.push(
+            " AND records.record_no = told.record_no AND records.status = told.status \
+             AND records.fee_minor = told.fee_minor \
+             AND (records.reconciled_run_id IS NULL OR records.reconciled_run_id <> ",
+        );
+        query.push_bind(run_id).push(")");
+        query.build().persistent(false).execute(connection).await?.rows_affected()
+    }))
+}
+
+/// Takes away the marks of these records, whoever made them; returns how many there were.
+pub async fn unmark(tx: &mut Tx, records: &[&Record]) -> Result<u64, StoreError> {
+    let mut numbers: Vec<(RecordKind, &str)> = records
+        .iter()
+        .map(|record| (record.kind, record.record_no.as_str()))
+        .collect();
+    numbers.sort_unstable();
+    unmark_sorted(tx, &numbers).await
+}
+
+/// Takes away every mark that this run made; returns how many there were.
+pub async fn unmark_all_of(tx: &mut Tx, run_id: Uuid) -> Result<u64, StoreError> {
+    let mut unmarked = 0_u64;
+    let mut after = None;
+    loop {
+        let page = marked_by(tx, run_id, after.as_ref(), CHUNK_RECORDS_MAX).await?;
+        let numbers: Vec<(RecordKind, &str)> = page
+            .iter()
+            .map(|(kind, record_no)| (*kind, record_no.as_str()))
+            .collect();
+        unmarked = unmarked.saturating_add(unmark_sorted(tx, &numbers).await?);
+        match page.into_iter().next_back() {
+            Some(last) => after = Some(last),
+            None => return Ok(unmarked),
+        }
+    }
+}
+
+/// The first `limit` records, in the order of their keys, that carry the mark of a run and come `after` a key.
+pub async fn marked_by(
+    tx: &mut Tx,
+    run_id: Uuid,
+    after: Option<&(RecordKind, Reference)>,
+    limit: usize,
+) -> Result<Vec<(RecordKind, Reference)>, StoreError> {
+    // No kind and no number is smaller than the empty text.
+    let (kind, record_no) = after.map_or(("", ""), |(kind, record_no)| {
+        (kind.as_str(), record_no.as_str())
+    });
+    let rows: Vec<(String, String)> = on_both!(tx, Db, connection => {
+        sqlx::query_as(MARKED.text::<Db>())
+            .bind(run_id)
+            .bind(kind)
+            .bind(record_no)
+            .bind(bound(limit))
+            .fetch_all(connection)
+            .await?
+    });
+    rows.iter()
+        .map(|(kind, record_no)| Ok((parse("kind", kind)?, parse("record_no", record_no)?)))
+        .collect()
+}
+
+async fn unmark_sorted(tx: &mut Tx, numbers: &[(RecordKind, &str)]) -> Result<u64, StoreError> {
+    let mut unmarked = 0_u64;
+    for of_kind in numbers.chunk_by(|one, other| one.0 == other.0) {
+        for chunk in of_kind.chunks(CHUNK_RECORDS_MAX) {
+            unmarked = unmarked.saturating_add(unmark_chunk(tx, chunk).await?);
+        }
+    }
+    Ok(unmarked)
+}
+
+/// These are all of one kind, and sorted.
+async fn unmark_chunk(tx: &mut Tx, numbers: &[(RecordKind, &str)]) -> Result<u64, StoreError> {
+    let (Some((kind, first)), Some((_, last))) = (numbers.first(), numbers.last()) else {
+        return Ok(0);
+    };
+    Ok(on_both!(tx, Db, connection => {
+        let mut query = QueryBuilder::<Db>::new(
+            "UPDATE records SET reconciled_run_id = NULL WHERE reconciled_run_id IS NOT NULL AND kind = ",
+        );
+        query.push_bind(kind.as_str());
+        query.push(" AND record_no >= ").push_bind(*first);
+        query.push(" AND record_no <= ").push_bind(*last);
+        query.push(" AND record_no IN (");
+        let mut list = query.separated(", ");
+        for (_, number) in numbers {
+            list.push_bind(*number);
+        }
+        query.push(")");
+        query.build().persistent(false).execute(connection).await?.rows_affected()
+    }))
 }
 
 #[derive(FromRow)]

@@ -18,7 +18,9 @@ use uuid::Uuid;
 
 use super::Workbench;
 use crate::domain::digest::hex_sha256;
-use crate::domain::reconciliation::{Break, Coverage, Entries, Reconciliation, Side, reconcile};
+use crate::domain::reconciliation::{
+    Break, Coverage, Disposition, Entries, Reconciliation, Side, reconcile,
+};
 use crate::domain::record::{Record, RecordKind};
 use crate::engine::{Finished, Run, WorkError};
 use crate::formats::breaks::write_breaks;
@@ -27,7 +29,7 @@ use crate::formats::text::unpack;
 use crate::formats::wechat_pay::Tolerance;
 use crate::formats::wechat_pay::cells::CHINA_STANDARD_TIME;
 use crate::store::reconciliations::{self, NewBreak, NewFile, NewRun};
-use crate::store::records;
+use crate::store::{Tx, records};
 
 /// Our clock and the channel's may put one event on two days, so records of the days around the
 /// statements are loaded too; which of them need a line is decided by their own day.
@@ -59,6 +61,8 @@ enum Read {
 struct Found {
     scope: String,
     statements: String,
+    /// Our side, in the order of `result.records`.
+    records: Vec<Record>,
     result: Reconciliation,
 }
 
@@ -85,7 +89,7 @@ pub(super) async fn run(
     };
     let records = load_records(run, &asked.channel, &statements).await?;
     let (channel, told) = (asked.channel.clone(), files.clone());
-    let comparing = move || compare(&channel, &statements, &records, &told);
+    let comparing = move || compare(&channel, &statements, records, &told);
     let (found, _room) = blocking(room, comparing).await?;
     record(run, asked, &files, &found?).await
 }
@@ -224,7 +228,7 @@ fn window(coverage: &Coverage) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
 fn compare(
     channel: &ChannelName,
     statements: &StatementSet,
-    records: &[Record],
+    records: Vec<Record>,
     files: &[StatementFile],
 ) -> Result<Found, WorkError> {
     let scope = scope(&statements.coverage);
@@ -242,7 +246,7 @@ fn compare(
         .into_iter()
         .map(|(file, sha256)| json!({ "file": file, "sha256": sha256 }))
         .collect();
-    let ours = Entries::of_records(records, channel);
+    let ours = Entries::of_records(&records, channel);
     let result = reconcile(&statements.entries, &ours, &statements.coverage);
     if !result.summary.complete {
         return Err(WorkError::Invalid(format!(
@@ -252,6 +256,7 @@ fn compare(
     Ok(Found {
         scope,
         statements: json!(names).to_string(),
+        records,
         result,
     })
 }
@@ -295,6 +300,8 @@ async fn record(
         .as_ref()
         .filter(|latest| latest.result_sha256 == digest)
     {
+        // A record may have lost its mark meanwhile, by a change that makes no difference.
+        mark_records(&mut tx, same.id, found).await?;
         let note = format!("nothing new since version {}", same.version);
         return run.done(tx, &note).await;
     }
@@ -322,8 +329,11 @@ async fn record(
         .map(|found| new_break(run.engine().ids().uuid(), channel, found))
         .collect();
     reconciliations::upsert_breaks(&mut tx, channel, id, &breaks, now).await?;
+    mark_records(&mut tx, id, found).await?;
     if let Some(earlier) = latest {
         reconciliations::vanish_unseen(&mut tx, earlier.id, id, now).await?;
+        // Whatever this version found without a break carries its own mark by now.
+        records::unmark_all_of(&mut tx, earlier.id).await?;
     }
     let note = format!(
         "version {version}: {} matched, {} breaks",
@@ -331,6 +341,24 @@ async fn record(
         breaks.len()
     );
     run.done(tx, &note).await
+}
+
+/// Marks our records that agree with their lines, and takes the mark from those with a break, also where a run over
+/// other days made it. What this run cannot decide, or expects no line of, keeps the mark it has.
+async fn mark_records(tx: &mut Tx, run_id: Uuid, found: &Found) -> Result<(), WorkError> {
+    let (mut agreeing, mut broken) = (Vec::new(), Vec::new());
+    for (record, disposition) in found.records.iter().zip(&found.result.records) {
+        match disposition {
+            Disposition::Matched => agreeing.push(record),
+            Disposition::Mismatched | Disposition::Missing | Disposition::Duplicate => {
+                broken.push(record);
+            }
+            Disposition::Suspended(_) | Disposition::NotExpected(_) | Disposition::Repeated => {}
+        }
+    }
+    records::mark_reconciled(tx, run_id, &agreeing).await?;
+    records::unmark(tx, &broken).await?;
+    Ok(())
 }
 
 /// The same for the same statements and the same findings.

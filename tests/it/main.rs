@@ -9,6 +9,7 @@ mod demo;
 mod every_kind;
 mod http;
 mod import;
+mod killed;
 mod order_expiry;
 mod reconcile_files;
 mod reconciliation;

@@ -6,9 +6,10 @@ use chrono::TimeDelta;
 use clearday::domain::import::records::RecordRow;
 use clearday::domain::job::JobState;
 use clearday::formats::records::read_numbered_records;
-use clearday::store::reconciliations;
+use clearday::store::{reconciliations, records};
 use clearday_jobs::{JobId, JobKind};
 
+use crate::bills::{Record, Row, all_bill, payment, records_csv};
 use crate::support::house::{House, Mode};
 use crate::support::in_both_modes;
 
@@ -20,6 +21,10 @@ in_both_modes! {
     the_sample_bill_is_reconciled_with_every_break_found: sample;
     running_again_changes_nothing: again;
     a_mended_record_makes_a_new_version_and_its_break_vanishes: mended;
+    records_that_agree_with_their_lines_are_marked: marked;
+    a_new_version_moves_the_marks: marks_move;
+    a_change_of_a_record_takes_its_mark_away: mark_lost;
+    another_scope_takes_marks_from_what_it_finds_broken_only: other_scope;
     a_bill_that_is_not_whole_is_kept_and_refused: not_whole;
     a_statement_that_arrives_late_is_waited_for: arrives_late;
     another_channels_statements_are_refused_by_name: other_channel;
@@ -65,6 +70,23 @@ async fn runs(house: &House) -> Vec<i64> {
     let mut versions: Vec<i64> = runs.into_iter().map(|run| run.version).collect();
     versions.sort_unstable();
     versions
+}
+
+/// Which run marked which records: its version, and their kinds and numbers in order.
+async fn marks(house: &House) -> Vec<(i64, Vec<String>)> {
+    let mut tx = house.store.read().await.unwrap();
+    let runs = reconciliations::list_runs(&mut tx, 10).await.unwrap();
+    let mut found = Vec::new();
+    for run in runs.into_iter().rev() {
+        let marked = records::marked_by(&mut tx, run.id, None, 1_000)
+            .await
+            .unwrap();
+        let told = marked
+            .iter()
+            .map(|(kind, number)| format!("{kind} {number}"));
+        found.push((run.version, told.collect()));
+    }
+    found
 }
 
 const SAMPLE_BREAKS: [&str; 8] = [
@@ -136,6 +158,118 @@ async fn mended(house: House) {
     );
     assert_eq!(runs(&house).await, [1, 2]);
     house.close().await;
+}
+
+/// Of the sample, what has a line that says the same.
+const SAMPLE_MARKS: [&str; 13] = [
+    "payment CD20260302001",
+    "payment CD20260302002",
+    "payment CD20260302004",
+    "payment CD20260302006",
+    "payment CD20260302008",
+    "payment CD20260302010",
+    "payment CD20260302011",
+    "payment CD20260302012",
+    // Closed with us, taken back at the channel.
+    "payment CD20260302013",
+    "payment CD20260302014",
+    "payment CD20260302015",
+    "refund CDR20260302001",
+    "refund CDR20260302002",
+];
+
+async fn marked(house: House) {
+    import(&house, RECORDS).await;
+    write(&house, BILL);
+    let first = reconcile(&house, "first").await;
+    house.job_reaches(first, JobState::Done).await;
+    let later = "CD20260302999,payment,wechat_pay,,M-1001,1.00,CNY,0,succeeded,2026-03-02T09:00:00+08:00,,,";
+    import(&house, &sample_records(&[later])).await;
+    assert_eq!(
+        marks(&house).await,
+        [(1, SAMPLE_MARKS.map(str::to_owned).into())]
+    );
+    house.close().await;
+}
+
+async fn marks_move(house: House) {
+    import(&house, RECORDS).await;
+    write(&house, BILL);
+    let first = reconcile(&house, "first").await;
+    house.job_reaches(first, JobState::Done).await;
+    // One that was broken agrees now, and one that agreed is broken.
+    let mended = record_with(
+        "CD20260302007",
+        &[(",closed,", ",succeeded,"), (",failed,", ",succeeded,")],
+    );
+    let spoiled = record_with("CD20260302001", &[(",succeeded,", ",closed,")]);
+    import(&house, &sample_records(&[&mended, &spoiled])).await;
+    let second = reconcile(&house, "second").await;
+    house.job_reaches(second, JobState::Done).await;
+    let mut expected: Vec<String> = SAMPLE_MARKS.map(str::to_owned).into();
+    expected.retain(|told| told != "payment CD20260302001");
+    expected.push("payment CD20260302007".to_owned());
+    expected.sort();
+    assert_eq!(marks(&house).await, [(1, vec![]), (2, expected)]);
+    house.close().await;
+}
+
+async fn mark_lost(house: House) {
+    import(&house, RECORDS).await;
+    write(&house, BILL);
+    let first = reconcile(&house, "first").await;
+    house.job_reaches(first, JobState::Done).await;
+    // The channel's number is learned: what was compared stands.
+    let named = record_with("CD20260302002", &[]);
+    let columns: Vec<&str> = named.split(',').collect();
+    let named = named.replacen(columns[3], "4200009999", 1);
+    // Another fee was never compared.
+    let charged = record_with("CD20260302001", &[(",0.11,", ",0.12,")]);
+    import(&house, &sample_records(&[&named, &charged])).await;
+    let mut expected: Vec<String> = SAMPLE_MARKS.map(str::to_owned).into();
+    expected.retain(|told| told != "payment CD20260302001");
+    assert_eq!(marks(&house).await, [(1, expected)]);
+    house.close().await;
+}
+
+async fn other_scope(house: House) {
+    let rows = [payment("A", 1_000, 6), payment("B", 2_000, 12)];
+    let records: Vec<Record> = rows.iter().map(Row::record).collect();
+    import(&house, &records_csv(&records)).await;
+    write(&house, &all_bill(&rows));
+    let first = reconcile(&house, "first").await;
+    house.job_reaches(first, JobState::Done).await;
+    // The next day's bill tells A again, with another amount, and says nothing of B.
+    let next_day = Row {
+        time: "2026-03-03 12:00:00".to_owned(),
+        ..payment("A", 1_100, 6)
+    };
+    write(&house, &all_bill(&[next_day]));
+    let second = reconcile(&house, "second").await;
+    house.job_reaches(second, JobState::Done).await;
+    assert_eq!(
+        marks(&house).await,
+        [(1, vec!["payment B".to_owned()]), (1, vec![])]
+    );
+    house.close().await;
+}
+
+/// The sample's header over these rows.
+fn sample_records(rows: &[&str]) -> String {
+    let header = RECORDS.lines().next().unwrap();
+    format!("{header}\n{}\n", rows.join("\n"))
+}
+
+/// The sample's row of a record, changed.
+fn record_with(number: &str, changes: &[(&str, &str)]) -> String {
+    let begins = format!("{number},");
+    let row = RECORDS
+        .lines()
+        .find(|line| line.starts_with(&begins))
+        .unwrap();
+    changes
+        .iter()
+        .fold(row.to_owned(), |row, (from, to)| row.replace(from, to))
 }
 
 async fn not_whole(house: House) {

@@ -186,9 +186,7 @@ impl Schedule {
     }
 
     fn first_instant_showing(&self, time: NaiveDateTime) -> Option<DateTime<Utc>> {
-        let on_the_wall = self.zone.from_local_datetime(&time).earliest();
-        let after_the_gap = || GapInfo::new(&time, &self.zone)?.end;
-        Some(on_the_wall.or_else(after_the_gap)?.to_utc())
+        first_instant_showing(self.zone, time)
     }
 
     /// Every matching time on the wall after `time`, ascending, as far as days are looked at.
@@ -213,6 +211,13 @@ impl Schedule {
             .flat_map(|date| self.times.iter().rev().map(move |at| date.and_time(*at)))
             .skip_while(move |candidate| *candidate > time)
     }
+}
+
+/// The first instant at which the clock on the wall of a zone shows this time or a later one.
+pub(super) fn first_instant_showing(zone: Tz, time: NaiveDateTime) -> Option<DateTime<Utc>> {
+    let on_the_wall = zone.from_local_datetime(&time).earliest();
+    let after_the_gap = || GapInfo::new(&time, &zone)?.end;
+    Some(on_the_wall.or_else(after_the_gap)?.to_utc())
 }
 
 impl Days {

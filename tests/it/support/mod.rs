@@ -2,7 +2,9 @@
 #![cfg(test)]
 
 pub(crate) mod command_line;
+pub(crate) mod drive;
 pub(crate) mod house;
+pub(crate) mod mortal;
 pub(crate) mod raw_http;
 pub(crate) mod sandbox;
 pub(crate) mod servers;
