@@ -113,6 +113,8 @@ fn start(store: &Store) -> Daemon {
             .filter(|_| store.dialect() == "postgres"),
         handler: workers::handler(Workbench {
             channels: Arc::new(Channels::build([], &now).unwrap()),
+            banks: Arc::default(),
+            deposit_texts: Arc::default(),
             statements: std::env::temp_dir(),
             heavy: Arc::new(tokio::sync::Semaphore::new(1)),
         }),

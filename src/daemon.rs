@@ -4,6 +4,7 @@
 //! them and there is no leader. Stopping takes in nothing more, lets running handlers finish,
 //! hands the rest back without burning an attempt, and then lets go of everything.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,10 @@ use tracing::{info, warn};
 
 use crate::clock::{Clock, Ids};
 use crate::config::{self, Settings};
-use crate::connectors::{ChannelSettings, Channels, Now, SandboxSettings, SetupError, Timeouts};
+use crate::connectors::{
+    BankAccount, BankConnector, BankSettings, Banks, ChannelSettings, Channels, Now,
+    SandboxSettings, SetupError, Timeouts,
+};
 use crate::engine::{Bell, Engine, Handler, Policy};
 use crate::queue::{InProcessBell, Queue, QueueSettings, RedisBell, RedisQueue, supervise};
 use crate::store::{Store, StoreError};
@@ -67,8 +71,11 @@ impl Parts {
         let told = clock.clone();
         let now: Now = Arc::new(move || told.now());
         let channels = settings.channels.iter().map(channel_settings);
+        let banks = settings.banks.iter().map(bank_settings);
         let bench = Workbench {
             channels: Arc::new(Channels::build(channels, &now)?),
+            banks: Arc::new(Banks::build(banks, &now)?),
+            deposit_texts: Arc::new(deposit_texts(&settings.channels)),
             statements: settings.statements.directory.clone(),
             heavy: Arc::new(Semaphore::new(HEAVY_JOBS_MAX)),
         };
@@ -105,6 +112,36 @@ fn channel_settings(channel: &config::Channel) -> (ChannelName, ChannelSettings)
         }),
     };
     (channel.name.clone(), settings)
+}
+
+fn bank_settings(bank: &config::Bank) -> (ChannelName, BankSettings) {
+    let settings = BankSettings {
+        connector: match bank.connector {
+            config::Connector::Sandbox => BankConnector::Sandbox,
+        },
+        base_url: bank.url.clone(),
+        timeouts: Timeouts {
+            connect: bank.connect_timeout,
+            request: bank.request_timeout,
+        },
+        account: BankAccount {
+            account_no: bank.account_no.clone(),
+            currency: bank.currency,
+            cutoff: bank.cutoff,
+            zone: bank.zone,
+        },
+        // Settings that were loaded have an amount there, or none.
+        payout_max: bank.payout_ceiling().ok().flatten(),
+        processing_window: bank.processing_window,
+    };
+    (bank.name.clone(), settings)
+}
+
+fn deposit_texts(channels: &[config::Channel]) -> BTreeMap<ChannelName, String> {
+    channels
+        .iter()
+        .filter_map(|channel| Some((channel.name.clone(), channel.deposit_text.clone()?)))
+        .collect()
 }
 
 /// Settings bound every duration to a day, so the conversion cannot miss.

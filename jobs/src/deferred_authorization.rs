@@ -102,6 +102,39 @@ pub enum Capture {
     Manual,
 }
 
+impl MethodGroup {
+    /// Every group.
+    pub const ALL: [Self; 4] = [
+        Self::CreditCard,
+        Self::CustomerAccount,
+        Self::StoredValueCard,
+        Self::Other,
+    ];
+
+    /// The name in payloads and settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CreditCard => "credit_card",
+            Self::CustomerAccount => "customer_account",
+            Self::StoredValueCard => "stored_value_card",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl Capture {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Automatic, Self::Manual];
+
+    /// The name in payloads and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Automatic => "automatic",
+            Self::Manual => "manual",
+        }
+    }
+}
+
 impl JobPayload for DeferredAuthorization {
     const KIND: JobKind = JobKind::DeferredAuthorization;
     const EXAMPLE: &'static str = include_str!("../schemas/deferred_authorization.example.json");

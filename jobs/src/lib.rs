@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod amount;
+mod authorization_answer;
 #[cfg(feature = "client")]
 pub mod client;
 mod deferred_authorization;
@@ -24,6 +25,9 @@ mod token;
 mod version;
 
 pub use amount::Amount;
+pub use authorization_answer::{
+    AuthorizationAnswer, AuthorizationError, AuthorizedAmount, YesOrNo,
+};
 pub use deferred_authorization::{
     Capture, DeferredAuthorization, MethodGroup, OrderToAuthorize, PaymentMethod,
 };

@@ -53,6 +53,12 @@ pub struct Currency {
 }
 
 impl Currency {
+    /// The yuan.
+    pub const CNY: Self = Self {
+        code: iso_currency::Currency::CNY,
+        exponent: 2,
+    };
+
     /// Reads a code such as `CNY`: three capital letters, nothing around them.
     pub fn parse(code: &str) -> Result<Self, MoneyError> {
         let unknown = || MoneyError::UnknownCurrency(excerpt(code));
@@ -288,6 +294,12 @@ mod tests {
     /// One currency for every exponent that ISO 4217 knows.
     fn any_currency() -> impl Strategy<Value = Currency> {
         prop::sample::select(vec!["JPY", "CNY", "KWD", "CLF"]).prop_map(currency)
+    }
+
+    #[test]
+    fn yuan_is_what_iso_4217_says() {
+        assert_eq!(Currency::parse("CNY"), Ok(Currency::CNY));
+        assert_eq!(Currency::CNY.exponent(), 2);
     }
 
     proptest! {

@@ -169,6 +169,7 @@ async fn start_sandbox(clock: &Clock, settings: &mut Settings) -> Result<Running
         connect_timeout: Duration::from_secs(3),
         request_timeout: Duration::from_secs(10),
         processing_window: PROCESSING_WINDOW,
+        deposit_text: None,
     }];
     Ok(RunningSandbox { handle, stop })
 }

@@ -125,6 +125,7 @@ impl From<StoreError> for CliError {
             | StoreError::SchemaBehind
             | StoreError::Constraint { .. }
             | StoreError::Corrupt { .. }
+            | StoreError::LedgerConflict(_)
             | StoreError::Migration(_)
             | StoreError::Other(_) => Exit::Unavailable,
         };

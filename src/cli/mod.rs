@@ -3,6 +3,7 @@
 //! A verb is a struct of arguments and a `run` that writes to whatever it is given and says how to
 //! exit. [`main`] is the whole program but for the process around it, so that tests run the same.
 
+mod calendar;
 mod completions;
 mod connect;
 mod demo;
@@ -78,6 +79,7 @@ enum Verb {
     Openapi,
     Reconcile(reconcile::ReconcileArgs),
     Statement(statement::StatementArgs),
+    Calendar(calendar::CalendarArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -132,6 +134,7 @@ async fn run(arguments: Arguments, outside: &mut Outside<'_>) -> Result<Exit, Cl
         Verb::Openapi => openapi::run(outside.stdout),
         Verb::Reconcile(args) => reconcile::run(&args, &mut outside.stdout),
         Verb::Statement(args) => statement::run(&args, &mut outside.stdout),
+        Verb::Calendar(args) => calendar::run(&args, outside.stdout),
         Verb::Schema(args) => schema::run(&args, outside.stdout),
         Verb::Completions(args) => completions::run(&args, outside.stdout),
     }

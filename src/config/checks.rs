@@ -8,7 +8,7 @@ use std::time::Duration;
 use clearday_jobs::Money;
 
 use super::layers::Node;
-use super::{Approvals, Channel, ConfigError, Jobs, Log, Secret, Settings};
+use super::{Approvals, Bank, Channel, ConfigError, Jobs, Log, Secret, Settings};
 use crate::telemetry;
 
 /// A lease must survive two renewals that fail.
@@ -64,6 +64,7 @@ impl Checks<'_> {
         self.approvals(&settings.approvals)?;
         self.people(settings)?;
         self.channels(&settings.channels)?;
+        self.banks(&settings.banks, &settings.channels)?;
         self.unique(
             "schedules",
             "name",
@@ -164,25 +165,44 @@ impl Checks<'_> {
 
     fn channels(&self, channels: &[Channel]) -> Result<(), ConfigError> {
         for (index, channel) in channels.iter().enumerate() {
-            let key = |key: &str| format!("channels[{index}].{key}");
-            let is_http = ["http://", "https://"]
-                .iter()
-                .any(|it| channel.url.starts_with(it));
-            if !is_http {
-                return Err(self.refuse(key("url"), "must start with https:// or http://"));
-            }
-            self.within(
-                &key("connect_timeout_seconds"),
-                channel.connect_timeout,
-                HOUR,
-            )?;
-            self.within(
-                &key("request_timeout_seconds"),
-                channel.request_timeout,
-                HOUR,
-            )?;
+            let list = format!("channels[{index}]");
+            let timeouts = [channel.connect_timeout, channel.request_timeout];
+            self.outside(&list, &channel.url, timeouts)?;
         }
         self.unique("channels", "name", channels.iter().map(|it| &it.name))
+    }
+
+    fn banks(&self, banks: &[Bank], channels: &[Channel]) -> Result<(), ConfigError> {
+        for (index, bank) in banks.iter().enumerate() {
+            let list = format!("banks[{index}]");
+            let timeouts = [bank.connect_timeout, bank.request_timeout];
+            self.outside(&list, &bank.url, timeouts)?;
+            if let Err(error) = bank.payout_ceiling() {
+                return Err(self.refuse(format!("{list}.payout_max"), error.to_string()));
+            }
+            // Statements and records are told apart by this name alone.
+            let same_name = channels.iter().position(|it| it.name == bank.name);
+            if let Some(channel) = same_name {
+                let reason = format!("is also the name of channels[{channel}]");
+                return Err(self.refuse(format!("{list}.name"), reason));
+            }
+        }
+        self.unique("banks", "name", banks.iter().map(|it| &it.name))
+    }
+
+    /// Checks how somebody outside is reached.
+    fn outside(
+        &self,
+        list: &str,
+        url: &str,
+        [connect, request]: [Duration; 2],
+    ) -> Result<(), ConfigError> {
+        if !["http://", "https://"].iter().any(|it| url.starts_with(it)) {
+            let reason = "must start with https:// or http://";
+            return Err(self.refuse(format!("{list}.url"), reason));
+        }
+        self.within(&format!("{list}.connect_timeout_seconds"), connect, HOUR)?;
+        self.within(&format!("{list}.request_timeout_seconds"), request, HOUR)
     }
 
     /// Refuses the second of two equal values of one key in a list.

@@ -15,9 +15,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use clearday_jobs::{ChannelName, Currency, JobKind, Money};
+use clearday_jobs::{ChannelName, Currency, JobKind, Money, MoneyError};
 use serde::Deserialize;
 
 pub use error::{ConfigError, Hint, Origin};
@@ -56,6 +56,9 @@ pub struct Settings {
     /// The payment channels.
     #[serde(default)]
     pub channels: Vec<Channel>,
+    /// The banks that pay merchants out.
+    #[serde(default)]
+    pub banks: Vec<Bank>,
     /// What the clock starts.
     #[serde(default)]
     pub schedules: Vec<Schedule>,
@@ -271,6 +274,86 @@ pub struct Channel {
         deserialize_with = "values::seconds"
     )]
     pub processing_window: Duration,
+    /// What a bank's statement says where this channel deposits what it owes.
+    #[serde(default, deserialize_with = "values::some_text")]
+    pub deposit_text: Option<String>,
+}
+
+/// `[[banks]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bank {
+    /// The name that merchants' accounts use; no channel has it too.
+    pub name: ChannelName,
+    /// What speaks to it.
+    pub connector: Connector,
+    /// Where it is.
+    #[serde(deserialize_with = "values::text")]
+    pub url: String,
+    /// The account that pays, as statements name it.
+    #[serde(deserialize_with = "values::text")]
+    pub account_no: String,
+    /// The currency of the account.
+    pub currency: Currency,
+    /// The most it pays with one order, in major units; without it, anything. See
+    /// [`Bank::payout_ceiling`].
+    #[serde(default, deserialize_with = "values::some_text")]
+    pub payout_max: Option<String>,
+    /// Orders at this time of day or later are paid on the bank's next day.
+    #[serde(default = "cutoff", deserialize_with = "values::time_of_day")]
+    pub cutoff: NaiveTime,
+    /// Whose wall clock.
+    #[serde(default = "bank_zone", deserialize_with = "values::zone")]
+    pub zone: Tz,
+    /// How long connecting may take.
+    #[serde(
+        rename = "connect_timeout_seconds",
+        default = "connect_timeout",
+        deserialize_with = "values::seconds"
+    )]
+    pub connect_timeout: Duration,
+    /// How long a call may take, connecting included.
+    #[serde(
+        rename = "request_timeout_seconds",
+        default = "request_timeout",
+        deserialize_with = "values::seconds"
+    )]
+    pub request_timeout: Duration,
+    /// After this long without effect, an order that left has none any more; the bank's own promise.
+    #[serde(
+        rename = "processing_window_seconds",
+        default = "processing_window",
+        deserialize_with = "values::seconds"
+    )]
+    pub processing_window: Duration,
+}
+
+impl Bank {
+    /// The most it pays with one order.
+    ///
+    /// # Errors
+    /// When `payout_max` is no amount above zero; settings that were loaded have none such.
+    pub fn payout_ceiling(&self) -> Result<Option<Money>, MoneyError> {
+        let parse = |text: &str| Money::parse_major(text, self.currency);
+        let ceiling = self.payout_max.as_deref().map(parse).transpose()?;
+        match (ceiling, &self.payout_max) {
+            (Some(most), Some(text)) if most.is_zero() || most.is_negative() => {
+                Err(MoneyError::NotAnAmount(text.clone()))
+            }
+            (ceiling, _) => Ok(ceiling),
+        }
+    }
+}
+
+/// Five in the afternoon: when Chinese banks take the last order of a working day.
+const fn cutoff() -> NaiveTime {
+    NaiveTime::MIN
+        .overflowing_add_signed(TimeDelta::hours(17))
+        .0
+}
+
+const fn bank_zone() -> Tz {
+    Tz::Asia__Shanghai
 }
 
 const fn processing_window() -> Duration {
@@ -285,11 +368,11 @@ const fn request_timeout() -> Duration {
     Duration::from_secs(10)
 }
 
-/// What speaks to a channel.
+/// What speaks to a channel or a bank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Connector {
-    /// The channel inside the binary.
+    /// The channel, or the bank, inside the binary.
     Sandbox,
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveTime, Utc};
 use chrono_tz::Tz;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
@@ -104,6 +104,21 @@ pub(super) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Erro
         ));
     }
     Ok(text)
+}
+
+/// Reads a text that may be left out, but is not empty.
+pub(super) fn some_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    text(from).map(Some)
+}
+
+/// Reads a time of day.
+pub(super) fn time_of_day<'de, D: Deserializer<'de>>(from: D) -> Result<NaiveTime, D::Error> {
+    let text = String::deserialize(from)?;
+    NaiveTime::parse_from_str(&text, "%H:%M").map_err(|_| {
+        D::Error::custom(format!(
+            "{text:?} is not a time of day; write hours and minutes, like \"17:00\""
+        ))
+    })
 }
 
 /// Reads an address with its port.

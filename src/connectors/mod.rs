@@ -1,10 +1,11 @@
-//! The payment channels: the only place that speaks HTTP to the outside.
+//! The payment channels and the banks: the only place that speaks HTTP to the outside.
 //!
-//! The rest of clearday asks a [`Channel`] by name and gets an answer with its [`Evidence`], or a [`ChannelError`]
+//! The rest of clearday asks a [`Channel`] or a [`Bank`] by name and gets an answer with its [`Evidence`], or a [`ChannelError`]
 //! that says whether anything may have happened. A second channel is one more variant: the compiler then names
 //! every question it must answer.
 
 mod answer;
+pub mod bank;
 mod error;
 mod outbound;
 pub mod sandbox;
@@ -17,6 +18,10 @@ use clearday_jobs::{ChannelName, Reference};
 
 pub use answer::{
     Capabilities, CloseAnswer, CloseOutcome, Evidence, PaymentState, QueryAnswer, Receipt,
+};
+pub use bank::{
+    Bank, BankAccount, BankCapabilities, BankConnector, BankSettings, Banks, PayoutAnswer,
+    PayoutOrder, PayoutState,
 };
 pub use error::{ChannelError, DeclineCode, ErrorClass, SetupError, TransportError, Trouble};
 pub use outbound::{ANSWER_BYTES_MAX, Timeouts, install_tls_provider};

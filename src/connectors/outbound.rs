@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use clearday_jobs::ChannelName;
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
 use serde::de::DeserializeOwned;
 
@@ -42,6 +43,8 @@ pub(super) struct Ask<'a> {
     pub(super) method: Method,
     pub(super) path: &'a [&'a str],
     pub(super) idempotency_key: Option<&'a str>,
+    /// A JSON document.
+    pub(super) body: Option<String>,
 }
 
 /// What came back: complete, and no longer than allowed.
@@ -108,6 +111,10 @@ impl Outbound {
             builder = builder.header("idempotency-key", key);
             asked = format!("{asked}\nidempotency-key: {key}");
         }
+        if let Some(body) = ask.body {
+            asked = format!("{asked}\n{body}");
+            builder = builder.header(CONTENT_TYPE, "application/json").body(body);
+        }
 
         let lost = |error| self.lost(request.clone(), error);
         let response = builder.send().await.map_err(lost)?;
@@ -167,7 +174,8 @@ impl Outbound {
         }))
     }
 
-    fn invalid(&self, request: String, reason: &str) -> ChannelError {
+    /// An error about a request that was not sent.
+    pub(super) fn invalid(&self, request: String, reason: &str) -> ChannelError {
         ChannelError::Invalid(Box::new(Trouble {
             channel: self.channel.clone(),
             request,

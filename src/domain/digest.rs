@@ -1,10 +1,15 @@
-//! Digests: how we notice that two texts are not the same.
+//! Digests as both databases, files and people see them.
 
 use sha2::{Digest, Sha256};
 
-/// The SHA-256 of `bytes`, in lower-case hexadecimal.
-pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
+/// The SHA-256 of these bytes, in hexadecimal.
+pub fn hex_sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes
         .iter()
         .fold(String::with_capacity(64), |mut hex, byte| {
             for nibble in [byte >> 4, byte & 0x0F] {

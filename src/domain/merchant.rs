@@ -271,3 +271,232 @@ pub fn ends_at(merchant: &Merchant, day: NaiveDate) -> Option<DateTime<Utc>> {
     };
     first_instant_showing(merchant.zone, date.and_time(merchant.cutoff))
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(
+        clippy::arithmetic_side_effects,
+        reason = "a test that overflows fails, and should"
+    )]
+
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn date(text: &str) -> NaiveDate {
+        text.parse().unwrap()
+    }
+
+    fn instant(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn merchant(zone: &str, cutoff: &str) -> Merchant {
+        let currency = Currency::parse("CNY").unwrap();
+        Merchant {
+            merchant_id: "M1".parse().unwrap(),
+            name: "One".to_owned(),
+            currency,
+            cycle: Cycle::BusinessDays(1),
+            cutoff: NaiveTime::parse_from_str(cutoff, "%H:%M").unwrap(),
+            zone: zone.parse().unwrap(),
+            calendar: "CN".to_owned(),
+            minimum: Money::from_minor(0, currency),
+            settle_basis: SettleBasis::Reconciled,
+            funds_flow: FundsFlow::Collected,
+            coupons: CouponRule::ByFunder,
+            reserve_rate: Decimal::ZERO,
+            is_held: false,
+            payee: Payee {
+                bank: "sandbox_bank".parse().unwrap(),
+                account_no: "6200000000000000001".to_owned(),
+                account_name: "One".to_owned(),
+            },
+            pending_payee: None,
+            contracts: Vec::new(),
+            version: 0,
+        }
+    }
+
+    fn any_cycle() -> impl Strategy<Value = Cycle> {
+        let lag = 0..=LAG_MAX;
+        let weekday = prop::sample::select(WEEKDAYS.map(|(day, _)| day).to_vec());
+        prop_oneof![
+            lag.clone().prop_map(Cycle::BusinessDays),
+            (weekday, lag.clone()).prop_map(|(weekday, lag)| Cycle::Weekly { weekday, lag }),
+            (1..=31_u32, lag).prop_map(|(day, lag)| Cycle::Monthly { day, lag }),
+        ]
+    }
+
+    fn any_day() -> impl Strategy<Value = NaiveDate> {
+        (0..7_000_i64).prop_map(|days| date("2007-01-01") + TimeDelta::days(days))
+    }
+
+    fn any_merchant() -> impl Strategy<Value = Merchant> {
+        // Set back over midnight (Asuncion), forward over midnight (Beirut), by half an hour (Lord Howe).
+        let zones = [
+            "Asia/Shanghai",
+            "America/New_York",
+            "America/Asuncion",
+            "Asia/Beirut",
+            "Australia/Lord_Howe",
+            "Asia/Kathmandu",
+        ];
+        let cutoffs = [
+            "00:00", "00:30", "01:30", "02:30", "18:00", "23:00", "23:59",
+        ];
+        let zone = prop::sample::select(zones.to_vec());
+        let cutoff = prop::sample::select(cutoffs.to_vec());
+        (zone, cutoff).prop_map(|(zone, cutoff)| merchant(zone, cutoff))
+    }
+
+    proptest! {
+        #[test]
+        fn cycles_read_back(cycle in any_cycle()) {
+            prop_assert_eq!(cycle.to_string().parse(), Ok(cycle));
+        }
+
+        #[test]
+        fn due_dates_are_business_days_after_the_period(cycle in any_cycle(), day in any_day()) {
+            let calendar = Calendar::find("CN").unwrap();
+            let last = cycle.period_last(day);
+            let due = due_on(&cycle, &calendar, last).unwrap();
+            prop_assert_eq!(calendar.is_business_day(due), Some(true));
+            prop_assert!(due >= last);
+            prop_assert!(cycle.lag() == 0 || due > last);
+        }
+
+        #[test]
+        fn periods_follow_each_other_without_a_gap(cycle in any_cycle(), day in any_day()) {
+            let last = cycle.period_last(day);
+            prop_assert!(last >= day);
+            prop_assert_eq!(cycle.period_last(last), last);
+            prop_assert_eq!(cycle.latest_period_last(last), Some(last));
+            let next = cycle.period_last(last.succ_opt().unwrap());
+            prop_assert!(next > last);
+            prop_assert_eq!(cycle.latest_period_last(next.pred_opt().unwrap()), Some(last));
+            // What is over by a day is never later than it.
+            prop_assert!(cycle.latest_period_last(day).unwrap() <= day);
+        }
+
+        #[test]
+        fn later_instants_belong_to_no_earlier_day(
+            merchant in any_merchant(), minutes in 0..12_000_000_i64, later in 0..4_000_i64,
+        ) {
+            let one = instant("2005-01-01T00:00:00Z") + TimeDelta::minutes(minutes);
+            let other = one + TimeDelta::minutes(later);
+            prop_assert!(accounting_day(&merchant, one) <= accounting_day(&merchant, other));
+        }
+
+        #[test]
+        fn a_day_reaches_to_the_instant_before_its_end(merchant in any_merchant(), day in any_day()) {
+            let end = ends_at(&merchant, day).unwrap();
+            let before = accounting_day(&merchant, end - TimeDelta::microseconds(1));
+            prop_assert_eq!(before, day);
+            prop_assert_eq!(accounting_day(&merchant, end), day.succ_opt().unwrap());
+        }
+    }
+
+    #[test]
+    fn at_exactly_the_cutoff_it_is_the_next_day() {
+        let shanghai = merchant("Asia/Shanghai", "23:00");
+        let day = |at| accounting_day(&shanghai, instant(at));
+        assert_eq!(day("2026-03-02T22:59:59.999999+08:00"), date("2026-03-02"));
+        assert_eq!(day("2026-03-02T23:00:00+08:00"), date("2026-03-03"));
+        assert_eq!(day("2026-03-03T00:00:00+08:00"), date("2026-03-03"));
+    }
+
+    #[test]
+    fn midnight_is_the_end_of_the_day() {
+        let shanghai = merchant("Asia/Shanghai", "00:00");
+        let day = |at| accounting_day(&shanghai, instant(at));
+        assert_eq!(day("2026-03-02T00:00:00+08:00"), date("2026-03-02"));
+        assert_eq!(day("2026-03-02T23:59:59+08:00"), date("2026-03-02"));
+        assert_eq!(day("2026-03-03T00:00:00+08:00"), date("2026-03-03"));
+        let utc = merchant("UTC", "00:00");
+        let at_home = instant("2026-03-02T23:00:00Z");
+        assert_eq!(accounting_day(&utc, at_home), date("2026-03-02"));
+        assert_eq!(accounting_day(&shanghai, at_home), date("2026-03-03"));
+    }
+
+    #[test]
+    fn a_cutoff_in_the_spring_gap_is_the_first_instant_after_it() {
+        // On 8 March 2026 New York's clocks went from 02:00 to 03:00.
+        let new_york = merchant("America/New_York", "02:30");
+        let day = |at| accounting_day(&new_york, instant(at));
+        assert_eq!(day("2026-03-08T01:59:59-05:00"), date("2026-03-08"));
+        assert_eq!(day("2026-03-08T03:00:00-04:00"), date("2026-03-09"));
+    }
+
+    #[test]
+    fn a_cutoff_in_the_autumn_fold_is_the_first_of_the_two() {
+        // On 1 November 2026 they went from 02:00 back to 01:00.
+        let new_york = merchant("America/New_York", "01:30");
+        let day = |at| accounting_day(&new_york, instant(at));
+        assert_eq!(day("2026-11-01T01:29:59-04:00"), date("2026-11-01"));
+        assert_eq!(day("2026-11-01T01:30:00-04:00"), date("2026-11-02"));
+        assert_eq!(day("2026-11-01T01:10:00-05:00"), date("2026-11-02"));
+    }
+
+    #[test]
+    fn what_happened_over_a_long_holiday_is_paid_after_it() {
+        let calendar = Calendar::find("CN").unwrap();
+        let due =
+            |cycle: &str, last| due_on(&cycle.parse().unwrap(), &calendar, date(last)).unwrap();
+        assert_eq!(due("T+1", "2026-09-30"), date("2026-10-08"));
+        assert_eq!(due("T+1", "2026-10-03"), date("2026-10-08"));
+        assert_eq!(due("T+0", "2026-10-03"), date("2026-10-08"));
+        assert_eq!(due("T+2", "2026-10-08"), date("2026-10-10"));
+        assert_eq!(due("weekly:sunday+1", "2026-03-08"), date("2026-03-09"));
+        assert_eq!(due("monthly:31+3", "2026-02-28"), date("2026-03-04"));
+        assert_eq!(
+            due_on(&Cycle::BusinessDays(1), &calendar, date("2026-12-31")),
+            Err(NoCalendarData { year: 2027 })
+        );
+    }
+
+    #[test]
+    fn a_month_shorter_than_the_cycle_ends_with_its_last_day() {
+        let cycle: Cycle = "monthly:31+0".parse().unwrap();
+        assert_eq!(cycle.period_last(date("2026-02-03")), date("2026-02-28"));
+        assert_eq!(cycle.period_last(date("2024-02-29")), date("2024-02-29"));
+        assert_eq!(cycle.period_last(date("2026-04-30")), date("2026-04-30"));
+        let cycle: Cycle = "monthly:15+0".parse().unwrap();
+        assert_eq!(cycle.period_last(date("2026-01-16")), date("2026-02-15"));
+        assert_eq!(
+            cycle.latest_period_last(date("2026-03-14")),
+            Some(date("2026-02-15"))
+        );
+    }
+
+    #[test]
+    fn cycles_have_one_form() {
+        for text in [
+            "",
+            "T",
+            "T+",
+            "T1",
+            "t+1",
+            "T+01",
+            "T+-1",
+            "T++1",
+            "T+66",
+            "T+1 ",
+            "D+1",
+            "weekly",
+            "weekly+1",
+            "weekly:+1",
+            "weekly:Sunday+1",
+            "weekly:sun+1",
+            "weekly:sunday",
+            "monthly:0+1",
+            "monthly:32+1",
+            "monthly:01+1",
+            "monthly:31",
+            "yearly:1+1",
+        ] {
+            assert_eq!(text.parse::<Cycle>(), Err(NotACycle), "{text}");
+        }
+    }
+}

@@ -6,11 +6,17 @@
 
 pub mod approval;
 pub mod audit;
+pub mod authorization;
+pub mod breaker;
 pub mod calendar;
-pub(crate) mod digest;
+pub mod china;
+pub mod contact;
+pub mod deferred_authorization;
+pub mod digest;
 pub mod fee;
 pub mod import;
 pub mod job;
+pub mod ledger;
 pub mod mask;
 pub mod merchant;
 pub mod operation;
@@ -22,5 +28,6 @@ pub mod record;
 pub mod redact;
 pub mod retry;
 pub mod schedule;
+pub mod settlement_run;
 pub mod split;
 pub mod words;

@@ -65,3 +65,74 @@ pub fn split(total: Money, ceiling: Option<Money>) -> Result<Vec<Money>, SplitEr
     }
     Ok(parts)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(
+        clippy::arithmetic_side_effects,
+        reason = "a test that overflows fails, and should"
+    )]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cny(minor_units: i64) -> Money {
+        Money::from_minor(minor_units, Currency::parse("CNY").unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn parts_make_up_the_sum_and_respect_the_ceiling(
+            parts in 1..1_000_i64, rest in 0..1_000_000_i64, ceiling in 1..=1_000_000_i64,
+        ) {
+            let total = (parts - 1) * ceiling + 1 + rest % ceiling;
+            let found = split(cny(total), Some(cny(ceiling))).unwrap();
+            prop_assert!(found.iter().all(|part| (1..=ceiling).contains(&part.minor_units())));
+            prop_assert_eq!(found.iter().map(|part| part.minor_units()).sum::<i64>(), total);
+            // As few as the ceiling allows.
+            prop_assert_eq!(i64::try_from(found.len()).unwrap(), parts);
+        }
+
+        #[test]
+        fn whatever_is_asked_has_an_answer(total in any::<i64>(), ceiling in any::<i64>()) {
+            if let Ok(parts) = split(cny(total), Some(cny(ceiling))) {
+                let sum: i128 = parts.iter().map(|part| i128::from(part.minor_units())).sum();
+                prop_assert_eq!(sum, i128::from(total));
+            }
+        }
+    }
+
+    #[test]
+    fn the_rest_comes_last() {
+        assert_eq!(
+            split(cny(250), Some(cny(100))),
+            Ok(vec![cny(100), cny(100), cny(50)])
+        );
+        assert_eq!(split(cny(250), Some(cny(250))), Ok(vec![cny(250)]));
+        assert_eq!(split(cny(250), None), Ok(vec![cny(250)]));
+    }
+
+    #[test]
+    fn what_cannot_be_split_is_refused() {
+        let refusal = |total, ceiling| split(total, Some(ceiling)).unwrap_err().to_string();
+        let dollar = Money::from_minor(100, Currency::parse("USD").unwrap());
+        assert_eq!(refusal(cny(0), cny(100)), "0.00 CNY is not more than zero");
+        assert_eq!(
+            refusal(cny(-1), cny(100)),
+            "-0.01 CNY is not more than zero"
+        );
+        assert_eq!(
+            refusal(cny(1), cny(0)),
+            "a ceiling of 0.00 CNY leaves nothing to pay with"
+        );
+        assert_eq!(
+            refusal(cny(1), dollar),
+            "a ceiling in USD cannot bound a sum in CNY"
+        );
+        assert_eq!(
+            refusal(cny(100_001), cny(100)),
+            "1000.01 CNY in parts of 1.00 CNY are more than 1000 parts"
+        );
+    }
+}

@@ -7,8 +7,8 @@ use std::io::BufRead;
 
 use clearday_jobs::ChannelName;
 
-use super::wechat_pay::cells::CHINA_STANDARD_TIME;
 use super::wechat_pay::{self, Format, StatementError, Tolerance, read_entries};
+use crate::domain::china::CHINA_STANDARD_TIME;
 use crate::domain::reconciliation::{Coverage, Entries};
 
 /// Why a statement cannot be reconciled.

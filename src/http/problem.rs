@@ -292,6 +292,7 @@ impl From<StoreError> for Problem {
             StoreError::Url
             | StoreError::Constraint { .. }
             | StoreError::Corrupt { .. }
+            | StoreError::LedgerConflict(_)
             | StoreError::Migration(_)
             | StoreError::Other(_) => {
                 error!(error = %error, cause, "Could not answer a request: {error}");

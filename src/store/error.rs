@@ -34,6 +34,9 @@ pub enum StoreError {
         /// Why it cannot be read.
         reason: String,
     },
+    /// An event was booked before, with another content: it is never booked a second time.
+    #[error("{0} is booked already, with another content")]
+    LedgerConflict(String),
     /// The schema could not be brought up to date.
     #[error("the migration failed")]
     Migration(#[source] sqlx::migrate::MigrateError),
@@ -59,6 +62,7 @@ impl StoreError {
             | Self::SchemaBehind
             | Self::Constraint { .. }
             | Self::Corrupt { .. }
+            | Self::LedgerConflict(_)
             | Self::Migration(_)
             | Self::Other(_) => false,
         }

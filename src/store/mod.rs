@@ -15,10 +15,13 @@ pub mod audit;
 mod error;
 pub mod events;
 pub mod jobs;
+pub mod ledger;
+pub mod merchants;
 pub mod operations;
 pub mod order_imports;
 pub mod orders;
 pub mod overview;
+pub mod partners;
 pub mod reconciliations;
 pub mod records;
 pub mod rejections;
@@ -289,9 +292,12 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("audit", audit::STATEMENTS),
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),
+        ("ledger", ledger::STATEMENTS),
+        ("merchants", merchants::STATEMENTS),
         ("operations", operations::STATEMENTS),
         ("orders", orders::STATEMENTS),
         ("order_imports", order_imports::STATEMENTS),
+        ("partners", partners::STATEMENTS),
         ("reconciliations", reconciliations::STATEMENTS),
         ("overview", overview::STATEMENTS),
         ("records", records::STATEMENTS),

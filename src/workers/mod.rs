@@ -7,13 +7,14 @@ mod calls;
 mod order_expiry;
 mod reconciliation;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clearday_jobs::Payload;
+use clearday_jobs::{ChannelName, Payload};
 use tokio::sync::Semaphore;
 
-use crate::connectors::Channels;
+use crate::connectors::{Banks, Channels};
 use crate::engine::{Finished, Handler, Run, WorkError};
 
 /// What workers need of the outside.
@@ -21,6 +22,10 @@ use crate::engine::{Finished, Handler, Run, WorkError};
 pub struct Workbench {
     /// The payment channels.
     pub channels: Arc<Channels>,
+    /// The banks.
+    pub banks: Arc<Banks>,
+    /// By channel, what a bank's statement says where the channel deposits what it owes.
+    pub deposit_texts: Arc<BTreeMap<ChannelName, String>>,
     /// Where statement files are put for reconciliation.
     pub statements: PathBuf,
     /// Room for work that holds much memory or keeps a core busy.

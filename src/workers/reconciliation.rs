@@ -17,6 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::Workbench;
+use crate::domain::china::CHINA_STANDARD_TIME;
 use crate::domain::digest::hex_sha256;
 use crate::domain::reconciliation::{
     Break, Coverage, Disposition, Entries, Reconciliation, Side, reconcile,
@@ -27,7 +28,6 @@ use crate::formats::breaks::write_breaks;
 use crate::formats::statements::{Added, StatementRefused, StatementSet};
 use crate::formats::text::unpack;
 use crate::formats::wechat_pay::Tolerance;
-use crate::formats::wechat_pay::cells::CHINA_STANDARD_TIME;
 use crate::store::reconciliations::{self, NewBreak, NewFile, NewRun};
 use crate::store::{Tx, records};
 

@@ -167,10 +167,11 @@ fn every_default_is_documented_and_every_documented_key_is_read() {
     let lists = (
         settings.people.len(),
         settings.channels.len(),
+        settings.banks.len(),
         settings.schedules.len(),
         settings.approvals.two_people_from.len(),
     );
-    assert_eq!(lists, (1, 1, 1, 1));
+    assert_eq!(lists, (1, 1, 1, 1, 1));
     for (name, value) in [
         ("CLEARDAY_DATABASE__CONNECTIONS_MAX", "1"),
         ("CLEARDAY_HTTP__LISTEN", "[::1]:80"),
@@ -284,7 +285,7 @@ fn a_bad_file_is_refused_with_its_key_and_line() {
         ("[http]\nlitsen = \"127.0.0.1:1\"", "clearday.toml line 2: `http.litsen` is not a setting; did you mean `http.listen`?"),
         ("[http]\nport = 1", "clearday.toml line 2: `http.port` is not a setting; there is listen"),
         ("\n[htpp]\nlisten = \"127.0.0.1:1\"", "clearday.toml line 2: `htpp` is not a setting; did you mean `http`?"),
-        ("[mail]\nhost = \"h\"", "clearday.toml line 1: `mail` is not a setting; there is database, redis, http, jobs, log, statements, approvals, people, channels, schedules"),
+        ("[mail]\nhost = \"h\"", "clearday.toml line 1: `mail` is not a setting; there is database, redis, http, jobs, log, statements, approvals, people, channels, banks, schedules"),
         ("http = 5", "clearday.toml line 1: `http`: must be a section with keys of its own"),
         ("[people]\nname = \"a\"", "clearday.toml line 1: `people`: must be a list: its name in double brackets, once for each item"),
         ("[jobs]\nlease_seconds = \"20\"", "clearday.toml line 2: `jobs.lease_seconds`: must be a whole number, not string \"20\""),
@@ -342,4 +343,61 @@ fn a_missing_file_is_named() {
         refused,
         "could not read the configuration no/such.toml: No such file or directory (os error 2)"
     );
+}
+
+const BANK: &str = "[[banks]]\nname = \"icbc\"\nconnector = \"sandbox\"\nurl = \"http://h\"\n\
+                    account_no = \"6222\"\ncurrency = \"CNY\"\n";
+
+#[test]
+fn a_bank_needs_no_more_than_where_it_is_and_which_account_it_keeps() {
+    let settings = load_text(BANK).unwrap();
+    let bank = &settings.banks[0];
+    assert_eq!(bank.cutoff.to_string(), "17:00:00");
+    assert_eq!(bank.zone.name(), "Asia/Shanghai");
+    assert_eq!(bank.payout_ceiling().unwrap(), None);
+    assert_eq!(bank.processing_window, Duration::from_mins(5));
+    let settings = load_text(&format!("{BANK}payout_max = \"50000\"\n")).unwrap();
+    let ceiling = settings.banks[0].payout_ceiling().unwrap();
+    assert_eq!(ceiling.unwrap().to_string(), "50000.00 CNY");
+}
+
+#[test]
+fn what_is_wrong_with_a_bank_is_named() {
+    let channel = "[[channels]]\nname = \"icbc\"\nconnector = \"sandbox\"\nurl = \"http://h\"\n";
+    for (text, words) in [
+        (
+            format!("{BANK}{BANK}"),
+            "line 8: `banks[1].name`: is also the name of banks[0]",
+        ),
+        (
+            format!("{channel}{BANK}"),
+            "line 6: `banks[0].name`: is also the name of channels[0]",
+        ),
+        (
+            format!("{BANK}payout_max = \"0\"\n"),
+            "line 7: `banks[0].payout_max`: \"0\" is not an amount; write it in digits, like \"12.34\"",
+        ),
+        (
+            format!("{BANK}payout_max = \"1.001\"\n"),
+            "line 7: `banks[0].payout_max`: \"1.001\" is finer than the minor unit of CNY (2 decimal places)",
+        ),
+        (
+            format!("{BANK}cutoff = \"25:00\"\n"),
+            "line 7: `banks[0].cutoff`: \"25:00\" is not a time of day; write hours and minutes, like \"17:00\"",
+        ),
+        (
+            BANK.replace("CNY", "RMB"),
+            "line 6: `banks[0].currency`: \"RMB\" is not an ISO 4217 currency code, like \"CNY\"",
+        ),
+        (
+            BANK.replace("http://", "ftp://"),
+            "line 4: `banks[0].url`: must start with https:// or http://",
+        ),
+    ] {
+        assert_eq!(
+            refusal(load_text(&text)),
+            format!("clearday.toml {words}"),
+            "{text}"
+        );
+    }
 }

@@ -1,6 +1,8 @@
 //! One test binary: a file per job and per promise.
 
+mod bank;
 mod bills;
+mod calendar;
 mod chaos;
 mod cli;
 mod config;

@@ -73,6 +73,7 @@ impl SandboxChannel {
             method: Method::GET,
             path: &["v1", "payments", reference.as_str()],
             idempotency_key: None,
+            body: None,
         };
         let reply = self.outbound.send(ask).await?;
         if reply.status == StatusCode::OK {
@@ -92,6 +93,7 @@ impl SandboxChannel {
             method: Method::POST,
             path: &["v1", "payments", reference.as_str(), "close"],
             idempotency_key: Some(idempotency_key),
+            body: None,
         };
         let reply = self.outbound.send(ask).await?;
         if reply.status != StatusCode::OK {
@@ -165,7 +167,7 @@ fn read_closed(reply: Reply, reference: &Reference) -> Result<CloseAnswer, Chann
 
 /// Sorts an answer that is not 200. A status alone is believed to be nothing but unknown: gateways and proxies answer
 /// with 404 and 503 too. It takes the channel's own words about this very payment.
-fn read_error(reply: Reply, reference: &Reference) -> ChannelError {
+pub(super) fn read_error(reply: Reply, reference: &Reference) -> ChannelError {
     let status = reply.status;
     let said = reply.json().ok();
     let Some(body) = said.filter(|body: &ErrorBody| body.reference.as_ref() == Some(reference))

@@ -21,6 +21,10 @@ pub enum Operation {
     Close,
     /// The buyer pays.
     Pay,
+    /// A payer orders a payout from the bank.
+    PayOut,
+    /// A payer asks the bank where a payout stands.
+    QueryPayout,
 }
 
 /// What goes wrong.

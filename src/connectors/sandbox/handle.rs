@@ -5,9 +5,11 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use clearday_jobs::{Money, Reference};
 
+use super::bank_books::{BankBooks, BankEntry, BankRefusal, NewEntry, Payout, PayoutRequest};
+use super::bank_statement::camt053;
 use super::books::{Books, Closing, Effect, Payment, Refusal};
 use super::faults::{Fault, FaultTicket, Faults, Operation};
 use crate::connectors::Now;
@@ -18,6 +20,7 @@ pub struct SandboxHandle(Arc<Sandbox>);
 
 struct Sandbox {
     books: Mutex<Books>,
+    bank: Mutex<BankBooks>,
     faults: Mutex<Faults>,
     now: Now,
 }
@@ -27,6 +30,7 @@ impl SandboxHandle {
     pub fn new(now: Now) -> Self {
         Self(Arc::new(Sandbox {
             books: Mutex::default(),
+            bank: Mutex::default(),
             faults: Mutex::default(),
             now,
         }))
@@ -64,6 +68,67 @@ impl SandboxHandle {
         lock(&self.0.faults).queue(operation, reference.clone(), fault)
     }
 
+    /// The bank forgets everything and opens our account with this much.
+    pub fn open_bank(&self, opening: Money) {
+        *self.lock_bank() = BankBooks::opened_with(opening);
+    }
+
+    /// Everything the bank knows, as it stands now.
+    pub fn bank_books(&self) -> BankBooks {
+        self.lock_bank().clone()
+    }
+
+    /// The end of the bank's day: everything that was accepted is paid or rejected.
+    pub fn book_day(&self, date: NaiveDate) -> Result<Vec<Payout>, BankRefusal> {
+        let now = self.now();
+        self.lock_bank().book_day(date, now)
+    }
+
+    /// The payee's bank sends the money back.
+    pub fn return_payout(
+        &self,
+        end_to_end_id: &Reference,
+        date: NaiveDate,
+        reason: &str,
+    ) -> Result<Payout, BankRefusal> {
+        let now = self.now();
+        self.lock_bank()
+            .return_payout(end_to_end_id, date, reason, now)
+    }
+
+    /// Somebody pays from our account at the bank's counter.
+    pub fn bank_debit(&self, entry: NewEntry<'_>) -> Result<BankEntry, BankRefusal> {
+        let now = self.now();
+        self.lock_bank().debit(entry, now)
+    }
+
+    /// Money comes in: a channel deposits what it owes, or anybody pays.
+    pub fn bank_deposit(&self, entry: NewEntry<'_>) -> Result<BankEntry, BankRefusal> {
+        let now = self.now();
+        self.lock_bank().deposit(entry, now)
+    }
+
+    /// The bank's statement of a day, as camt.053.001.08. The same day is the same text, until more is booked on it.
+    pub fn statement(&self, date: NaiveDate) -> Result<String, BankRefusal> {
+        Ok(camt053(&self.lock_bank().day(date)?))
+    }
+
+    pub(super) fn pay_out(
+        &self,
+        request: &PayoutRequest,
+        idempotency_key: &str,
+    ) -> Result<Payout, BankRefusal> {
+        let now = self.now();
+        self.lock_bank().pay_out(request, idempotency_key, now)
+    }
+
+    pub(super) fn query_payout(&self, end_to_end_id: &Reference) -> Result<Payout, BankRefusal> {
+        let bank = self.lock_bank();
+        bank.find(end_to_end_id)
+            .cloned()
+            .ok_or(BankRefusal::PayoutNotFound)
+    }
+
     pub(super) fn close(
         &self,
         reference: &Reference,
@@ -95,6 +160,10 @@ impl SandboxHandle {
 
     fn lock_books(&self) -> MutexGuard<'_, Books> {
         lock(&self.0.books)
+    }
+
+    fn lock_bank(&self) -> MutexGuard<'_, BankBooks> {
+        lock(&self.0.bank)
     }
 
     fn now(&self) -> DateTime<Utc> {

@@ -1,8 +1,14 @@
-//! The sandbox: a payment channel with its own books, inside the binary but behind real HTTP on loopback.
+//! The sandbox: a payment channel and a bank with books of their own, inside the binary but behind real HTTP on
+//! loopback.
 //!
-//! [`books`] decides and remembers, [`server`] is its HTTP face, [`faults`] is what an operator or a test may let go
-//! wrong, [`channel`] is the real client. No real money moves here, and nothing survives the process.
+//! [`books`] and [`bank_books`] decide and remember, [`server`] is their HTTP face, [`faults`] is what an operator or
+//! a test may let go wrong, [`channel`] and [`bank`] are the real clients. No real money moves here, and nothing
+//! survives the process.
 
+pub mod bank;
+pub mod bank_books;
+mod bank_face;
+mod bank_statement;
 pub mod books;
 pub mod channel;
 mod connection;
@@ -11,6 +17,11 @@ mod handle;
 mod messages;
 pub mod server;
 
+pub use bank::SandboxBank;
+pub use bank_books::{
+    ACCOUNT_NO, BankBooks, BankDay, BankEffect, BankEntry, BankEvent, BankRefusal, NewEntry,
+    Payout, PayoutRequest, PayoutStatus,
+};
 pub use books::{Books, Closing, Effect, Event, Payment, PaymentStatus, Refusal};
 pub use channel::{SandboxChannel, SandboxSettings};
 pub use faults::{Fault, FaultTicket, Operation};

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::bank_face;
 use super::books::Refusal;
 use super::connection::{Cord, Cut, CuttableListener};
 use super::faults::{Fault, FaultTicket, Operation};
@@ -59,8 +60,8 @@ pub async fn serve(
 }
 
 #[derive(Clone)]
-struct Face {
-    sandbox: SandboxHandle,
+pub(super) struct Face {
+    pub(super) sandbox: SandboxHandle,
     stop: CancellationToken,
 }
 
@@ -74,6 +75,7 @@ fn router(face: Face) -> Router {
         .route("/v1/faults", post(queue_fault))
         .route("/v1/faults/{id}", get(show_fault))
         .route("/v1/faults/{id}/release", post(release_fault))
+        .merge(bank_face::routes())
         .with_state(face)
 }
 
@@ -106,16 +108,8 @@ async fn close(
     Path(reference): Path<Reference>,
     headers: HeaderMap,
 ) -> Response {
-    let key = headers
-        .get("idempotency-key")
-        .and_then(|key| key.to_str().ok());
-    let Some(key) = key.filter(|key| !key.is_empty()) else {
-        return error(
-            StatusCode::BAD_REQUEST,
-            "idempotency_key_missing",
-            "closing wants the header Idempotency-Key",
-            Some(&reference),
-        );
+    let Some(key) = key_of(&headers) else {
+        return key_missing(&reference);
     };
     let act = || face.sandbox.close(&reference, key);
     let answer = || {
@@ -167,7 +161,7 @@ fn with_ticket(face: &Face, id: u64, act: impl FnOnce(&FaultTicket)) -> Response
 
 impl Face {
     /// Answers, unless a fault waits for this request: then as the fault says.
-    async fn disturb(
+    pub(super) async fn disturb(
         &self,
         cord: Cord,
         operation: Operation,
@@ -227,6 +221,23 @@ impl Face {
     }
 }
 
+/// The key a request came with.
+pub(super) fn key_of(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get("idempotency-key")
+        .and_then(|key| key.to_str().ok())
+        .filter(|key| !key.is_empty())
+}
+
+pub(super) fn key_missing(reference: &Reference) -> Response {
+    error(
+        StatusCode::BAD_REQUEST,
+        "idempotency_key_missing",
+        "this wants the header Idempotency-Key",
+        Some(reference),
+    )
+}
+
 /// What a handler returns when its connection is cut and nobody will read it.
 fn unheard() -> Response {
     StatusCode::OK.into_response()
@@ -254,7 +265,12 @@ fn status_of(refusal: Refusal) -> StatusCode {
     }
 }
 
-fn error(status: StatusCode, code: &str, message: &str, reference: Option<&Reference>) -> Response {
+pub(super) fn error(
+    status: StatusCode,
+    code: &str,
+    message: &str,
+    reference: Option<&Reference>,
+) -> Response {
     let body = ErrorBody {
         code: code.to_owned(),
         message: message.to_owned(),

@@ -155,3 +155,149 @@ fn day_after(date: NaiveDate) -> Result<NaiveDate, NoCalendarData> {
     date.succ_opt()
         .ok_or_else(|| NoCalendarData { year: date.year() })
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(
+        clippy::arithmetic_side_effects,
+        reason = "a test that overflows fails, and should"
+    )]
+
+    use proptest::prelude::*;
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    fn china() -> Calendar {
+        Calendar::find("CN").unwrap()
+    }
+
+    fn date(text: &str) -> NaiveDate {
+        text.parse().unwrap()
+    }
+
+    /// Days far enough from the end of the data to count from.
+    fn any_day() -> impl Strategy<Value = NaiveDate> {
+        let days = (date("2026-06-30") - date("2007-01-01")).num_days();
+        (0..=days).prop_map(|days| date("2007-01-01") + chrono::TimeDelta::days(days))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_reached_is_a_business_day_and_no_earlier(from in any_day(), count in 0..90_u16) {
+            let reached = china().add_business_days(from, count).unwrap();
+            prop_assert_eq!(china().is_business_day(reached), Some(true));
+            prop_assert!(reached >= from);
+            // Exactly so many business days lie after it, up to where it leads.
+            let passed = from.iter_days().skip(1).take_while(|day| *day <= reached);
+            let passed = passed.filter(|day| china().is_business_day(*day) == Some(true)).count();
+            prop_assert!(count == 0 || passed == usize::from(count));
+        }
+
+        #[test]
+        fn adding_twice_is_adding_the_sum(from in any_day(), one in 1..40_u16, other in 1..40_u16) {
+            let step = china().add_business_days(from, one).unwrap();
+            let twice = china().add_business_days(step, other).unwrap();
+            prop_assert_eq!(twice, china().add_business_days(from, one + other).unwrap());
+            prop_assert_eq!(step, china().add_business_days(step, 0).unwrap());
+        }
+
+        #[test]
+        fn later_days_and_longer_waits_lead_no_earlier(
+            one in any_day(), other in any_day(), count in 0..40_u16,
+        ) {
+            let (earlier, later) = (one.min(other), one.max(other));
+            let reach = |day, count| china().add_business_days(day, count).unwrap();
+            prop_assert!(reach(earlier, count) <= reach(later, count));
+            prop_assert!(reach(earlier, count) <= reach(earlier, count + 1));
+            prop_assert!(reach(earlier, count + 1) < reach(earlier, count + 2));
+        }
+
+        #[test]
+        fn next_business_day_is_the_first_one(from in any_day()) {
+            let next = china().next_business_day_on_or_after(from).unwrap();
+            let between = from.iter_days().take_while(|day| *day < next);
+            for day in between {
+                prop_assert_eq!(china().is_business_day(day), Some(false));
+            }
+            prop_assert_eq!(china().is_business_day(next), Some(true));
+        }
+    }
+
+    #[test]
+    fn days_around_the_spring_festival_are_counted() {
+        // Sunday 15 to Monday 23 February 2026 are off; both Saturdays around are worked.
+        let add = |from, count| china().add_business_days(date(from), count).unwrap();
+        assert_eq!(add("2026-02-13", 1), date("2026-02-14"));
+        assert_eq!(add("2026-02-14", 1), date("2026-02-24"));
+        assert_eq!(add("2026-02-20", 1), date("2026-02-24"));
+        assert_eq!(add("2026-02-20", 0), date("2026-02-24"));
+        assert_eq!(add("2026-02-27", 1), date("2026-02-28"));
+        assert_eq!(add("2026-02-28", 1), date("2026-03-02"));
+    }
+
+    #[test]
+    fn a_plain_weekend_is_passed_over() {
+        let add = |from, count| china().add_business_days(date(from), count).unwrap();
+        for day in ["2026-03-06", "2026-03-07", "2026-03-08"] {
+            assert_eq!(add(day, 1), date("2026-03-09"), "{day}");
+        }
+        assert_eq!(add("2026-03-06", 0), date("2026-03-06"));
+        assert_eq!(add("2026-03-07", 0), date("2026-03-09"));
+    }
+
+    #[test]
+    fn years_without_data_are_no_guess() {
+        assert_eq!(china().is_business_day(date("2026-12-31")), Some(true));
+        assert_eq!(china().is_business_day(date("2027-01-04")), None);
+        assert_eq!(china().is_business_day(date("2006-12-31")), None);
+        let beyond = china().add_business_days(date("2026-12-31"), 1);
+        assert_eq!(beyond, Err(NoCalendarData { year: 2027 }));
+        let beyond = china().next_business_day_on_or_after(NaiveDate::MAX);
+        assert!(beyond.is_err());
+        assert_eq!(
+            beyond.unwrap_err().to_string(),
+            format!(
+                "the calendar has no data for the year {}",
+                NaiveDate::MAX.year()
+            )
+        );
+        assert!(Calendar::find("cn").is_none());
+    }
+
+    #[test]
+    fn tables_are_in_order_and_name_their_sources() {
+        for calendar in Calendar::ALL {
+            assert!(
+                calendar
+                    .years
+                    .is_sorted_by(|one, next| one.year < next.year)
+            );
+            for it in calendar.years {
+                let year = it.year;
+                assert!(!it.notices.is_empty(), "{year}");
+                assert!(it.off.iter().all(|(first, last)| first <= last), "{year}");
+                assert!(it.off.is_sorted_by(|one, next| one.1 < next.0), "{year}");
+                assert!(it.work.is_sorted_by(|one, next| one < next), "{year}");
+                for (month, day) in it.work {
+                    let worked = NaiveDate::from_ymd_opt(year, *month, *day).unwrap();
+                    assert!(is_weekend(worked), "{worked} is worked anyhow");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn other_days_are_another_version() {
+        let mut digest = Sha256::new();
+        for year in 2007..=2026 {
+            for (day, is_business_day) in china().days_of(year).unwrap() {
+                digest.update(format!("{day},{is_business_day}\n"));
+            }
+        }
+        let digest = digest.finalize();
+        let digest = u64::from_be_bytes(*digest.first_chunk().unwrap());
+        let pinned = (china().version(), digest);
+        assert_eq!(pinned, ("CN-2026.1", 0x64ff_d825_ea2e_8b76));
+    }
+}

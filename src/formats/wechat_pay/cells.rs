@@ -8,12 +8,7 @@ use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime};
 use clearday_jobs::{Currency, Money, MoneyError};
 use rust_decimal::Decimal;
 
-/// The zone of every instant in a bill, with which its days begin.
-pub const CHINA_STANDARD_TIME: FixedOffset = match FixedOffset::east_opt(8 * 60 * 60) {
-    Some(zone) => zone,
-    // Decided by the compiler, never at run time.
-    None => panic!("eight hours are an offset"),
-};
+use crate::domain::china::CHINA_STANDARD_TIME;
 
 /// Why a row was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,11 +4,12 @@ use std::io::BufRead;
 
 use clearday_jobs::Currency;
 
-use super::cells::{CHINA_STANDARD_TIME, RowError, decimal_places};
+use super::cells::{RowError, decimal_places};
 use super::fund_flow::{self, FundFlowLayout, FundMovement};
 use super::totals::{Totals, TrailerLayout, is_trailer_header};
 use super::trade::{self, TradeLayout};
 use super::{Format, Row, Statement, StatementError, Tolerance, lookalike};
+use crate::domain::china::CHINA_STANDARD_TIME;
 use crate::domain::reconciliation::{Coverage, DayRange};
 use crate::formats::text::LineReader;
 

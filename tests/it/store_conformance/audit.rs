@@ -7,7 +7,7 @@ use clearday::engine::AuditFinding;
 use clearday::store::audit;
 use serde_json::json;
 
-use crate::support::tamper::tamper;
+use crate::support::sql::execute;
 use crate::support::world::{World, on_both_databases};
 
 on_both_databases! {
@@ -89,7 +89,7 @@ async fn a_chain_longer_than_a_page_is_whole(world: World) {
     let whole = verify(&world).await;
     assert_eq!((whole.head.seq, whole.broken), (2_000, None));
     let changed = "UPDATE audit_log SET who = 'li' WHERE seq = 1700";
-    assert_eq!(tamper(&world.database, changed).await.unwrap(), 1);
+    assert_eq!(execute(world.database.url(), changed).await.unwrap(), 1);
     let broken = verify(&world).await;
     assert_eq!(broken.head.seq, 1_699);
     assert_eq!(broken.broken, Some(BrokenChain::Edited(1_700)));
@@ -190,7 +190,10 @@ async fn every_tampering_is_named(world: World) {
     ];
     for (sql, row, words) in table {
         backup(&world).await;
-        assert!(tamper(&world.database, sql).await.unwrap() > 0, "{sql}");
+        assert!(
+            execute(world.database.url(), sql).await.unwrap() > 0,
+            "{sql}"
+        );
         let broken = verify(&world).await.broken.unwrap();
         assert_eq!(
             (broken.row(), broken.to_string().as_str()),
@@ -207,7 +210,7 @@ async fn every_tampering_is_named(world: World) {
         "UPDATE audit_log SET seq = 2 WHERE seq = 3",
         "UPDATE audit_log SET seq = 3 WHERE seq = 99",
     ] {
-        assert_eq!(tamper(&world.database, step).await.unwrap(), 1);
+        assert_eq!(execute(world.database.url(), step).await.unwrap(), 1);
     }
     let swapped = verify(&world).await.broken;
     assert_eq!(swapped, Some(BrokenChain::Unlinked(2)));
@@ -220,14 +223,14 @@ async fn every_tampering_is_named(world: World) {
         "INSERT INTO audit_log (seq, prev_sha256, sha256, at, who, what, subject, detail) \
          SELECT 4, sha256, sha256, at, 'li', what, subject, detail FROM audit_log WHERE seq = 3",
     ] {
-        assert_eq!(tamper(&world.database, step).await.unwrap(), 1);
+        assert_eq!(execute(world.database.url(), step).await.unwrap(), 1);
     }
     let inserted = verify(&world).await.broken;
     assert_eq!(inserted, Some(BrokenChain::Edited(4)));
 }
 
 async fn nothing_is_appended_without_a_head(world: World) {
-    tamper(&world.database, "DELETE FROM audit_head")
+    execute(world.database.url(), "DELETE FROM audit_head")
         .await
         .unwrap();
     let id = world.due_job("a").await;
@@ -267,7 +270,7 @@ async fn backup(world: &World) {
         "CREATE TABLE kept_log AS SELECT * FROM audit_log",
         "CREATE TABLE kept_head AS SELECT * FROM audit_head",
     ] {
-        tamper(&world.database, sql).await.unwrap();
+        execute(world.database.url(), sql).await.unwrap();
     }
 }
 
@@ -280,6 +283,6 @@ async fn restore(world: &World) {
         "DROP TABLE kept_log",
         "DROP TABLE kept_head",
     ] {
-        tamper(&world.database, sql).await.unwrap();
+        execute(world.database.url(), sql).await.unwrap();
     }
 }

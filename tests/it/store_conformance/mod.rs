@@ -8,6 +8,8 @@ mod audit;
 mod claimers;
 mod execute;
 mod leases;
+mod ledger;
+mod merchants;
 mod model;
 mod operate;
 mod operations;

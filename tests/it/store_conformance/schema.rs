@@ -6,11 +6,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clearday::domain::approval::{ApprovalAction, ApprovalRule, ApprovalState};
+use clearday::domain::fee::Rounding;
 use clearday::domain::job::{JobEvent, JobState, Priority};
+use clearday::domain::ledger::{Account, Booking, EntryEvent, FactKind, FactSource};
+use clearday::domain::merchant::{CouponRule, FundsFlow, SettleBasis};
 use clearday::domain::operation::{OperationKind, OperationState};
 use clearday::domain::order::{OrderState, ReferenceState};
+use clearday::domain::partner::Delivery;
 use clearday::domain::reconciliation::BreakName;
 use clearday::domain::record::{CouponFunder, RecordKind, RecordStatus};
+use clearday::domain::settlement_run::{ClaimState, InstructionState, PartState, SettlementState};
 use clearday::store::{Store, StoreError};
 use clearday_jobs::JobKind;
 use sqlx::{Connection, PgConnection, SqliteConnection};
@@ -153,13 +158,22 @@ fn checks_list_the_states_of_the_domain() {
     assert_listed("payment_references", "state", states);
     let kinds = RecordKind::ALL.iter().map(|kind| kind.as_str());
     assert_listed("records", "kind", kinds.clone());
-    assert_listed("breaks", "kind", kinds);
+    assert_listed("breaks", "kind", kinds.clone());
+    assert_listed("settlement_items", "kind", kinds);
     let states = RecordStatus::ALL.iter().map(|status| status.as_str());
     assert_listed("records", "status", states);
     let funders = CouponFunder::ALL.iter().map(|funder| funder.as_str());
     assert_listed("records", "coupon_funder", funders);
     let names = BreakName::ALL.iter().map(|name| name.as_str());
     assert_listed("breaks", "break_name", names);
+    let states = SettlementState::ALL.iter().map(|state| state.as_str());
+    assert_listed("settlements", "state", states);
+    let states = PartState::ALL.iter().map(|state| state.as_str());
+    assert_listed("settlement_parts", "state", states);
+    let states = InstructionState::ALL.iter().map(|state| state.as_str());
+    assert_listed("payout_instructions", "state", states);
+    let states = ClaimState::ALL.iter().map(|state| state.as_str());
+    assert_listed("offline_payments", "state", states);
 
     let actions = ApprovalAction::ALL.iter().map(|action| action.as_str());
     assert_listed("approvals", "action", actions);
@@ -167,6 +181,29 @@ fn checks_list_the_states_of_the_domain() {
     assert_listed("approvals", "rule", rules);
     let states = ApprovalState::ALL.iter().map(|state| state.as_str());
     assert_listed("approvals", "state", states);
+
+    let events = EntryEvent::ALL.iter().map(|event| event.as_str());
+    assert_listed("journal_entries", "event", events);
+    let accounts = Account::ALL.iter().map(|account| account.as_str());
+    assert_listed("postings", "debit_account", accounts.clone());
+    assert_listed("postings", "credit_account", accounts);
+    let kinds = FactKind::ALL.iter().map(|kind| kind.as_str());
+    assert_listed("money_facts", "kind", kinds);
+    let sources = FactSource::ALL.iter().map(|source| source.as_str());
+    assert_listed("money_facts", "source", sources);
+    let bookings = Booking::ALL.iter().map(|booking| booking.as_str());
+    assert_listed("records", "booking", bookings);
+
+    let bases = SettleBasis::ALL.iter().map(|basis| basis.as_str());
+    assert_listed("merchants", "settle_basis", bases);
+    let flows = FundsFlow::ALL.iter().map(|flow| flow.as_str());
+    assert_listed("merchants", "funds_flow", flows);
+    let rules = CouponRule::ALL.iter().map(|rule| rule.as_str());
+    assert_listed("merchants", "coupons", rules);
+    let rules = Rounding::ALL.iter().map(|rule| rule.as_str());
+    assert_listed("fee_contracts", "rounding", rules);
+    let deliveries = Delivery::ALL.iter().map(|delivery| delivery.as_str());
+    assert_listed("partners", "delivery", deliveries);
 
     let priorities = Priority::ALL.map(Priority::as_i16);
     let [first, .., last] = priorities;
@@ -186,7 +223,7 @@ fn assert_listed<'a>(table_name: &str, column: &str, names: impl IntoIterator<It
 }
 
 /// The statement that creates the table on SQLite, also where a table was made anew under another name and
-/// took this one; the other tree says the same.
+/// took this one, with those that add columns to it; the other tree says the same.
 fn table(name: &str) -> String {
     let all = migrations("sqlite")
         .iter()
@@ -198,9 +235,14 @@ fn table(name: &str) -> String {
             .and_then(|text| text.strip_prefix("ALTER TABLE "))
     });
     let opening = format!("CREATE TABLE {} (", renamed.unwrap_or(name));
-    all.into_iter()
-        .find(|text| text.starts_with(&opening))
-        .unwrap()
+    let created = all.iter().find(|text| text.starts_with(&opening)).unwrap();
+    let adding = format!("ALTER TABLE {name} ADD COLUMN ");
+    let added = all.iter().filter(|text| text.starts_with(&adding));
+    std::iter::once(created)
+        .chain(added)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[tokio::test]

@@ -19,11 +19,13 @@ use clearday::store::{Store, events, jobs, orders};
 use clearday::workers::Workbench;
 use clearday_jobs::{ChannelName, JobId, JobKind, OrderNo};
 
-use super::sandbox::{RunningSandbox, channels, cny, reference};
+use super::sandbox::{RunningSandbox, banks, channels, cny, reference, sandbox_name};
 use super::servers::{ScratchFolder, TestDatabase, TestRedis};
 
 /// How long a test waits for something that must happen, before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What the sandbox bank writes where the sandbox channel deposits.
+pub(crate) const DEPOSIT_TEXT: &str = "SANDBOX PAY";
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -105,8 +107,11 @@ impl House {
     pub(crate) fn handler(&self) -> Handler {
         let now = now_of(&self.clock);
         let channels = channels(&self.sandbox.base_url(), Duration::from_secs(5), &now);
+        let banks = banks(&self.sandbox.base_url(), Duration::from_secs(5), &now);
         clearday::workers::handler(Workbench {
             channels: Arc::new(channels),
+            banks: Arc::new(banks),
+            deposit_texts: Arc::new([(sandbox_name(), DEPOSIT_TEXT.to_owned())].into()),
             statements: self.statements.path().to_owned(),
             heavy: Arc::new(tokio::sync::Semaphore::new(1)),
         })

@@ -8,7 +8,7 @@ pub(crate) mod mortal;
 pub(crate) mod raw_http;
 pub(crate) mod sandbox;
 pub(crate) mod servers;
-pub(crate) mod tamper;
+pub(crate) mod sql;
 pub(crate) mod world;
 
 /// Runs a story in both modes: the same promises whatever stands below.

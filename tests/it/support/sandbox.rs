@@ -4,9 +4,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use clearday::connectors::sandbox::{SandboxHandle, serve};
-use clearday::connectors::{Channel, ChannelSettings, Channels, Now, SandboxSettings, Timeouts};
+use chrono::{DateTime, NaiveTime, Utc};
+use clearday::connectors::sandbox::{ACCOUNT_NO, SandboxHandle, serve};
+use clearday::connectors::{
+    Bank, BankAccount, BankConnector, BankSettings, Banks, Channel, ChannelSettings, Channels, Now,
+    SandboxSettings, Timeouts,
+};
 use clearday_jobs::{ChannelName, Currency, Money, Reference};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -67,6 +70,35 @@ pub(crate) fn channels(base_url: &str, request_timeout: Duration, now: &Now) -> 
 
 pub(crate) fn channel(channels: &Channels) -> &Channel {
     channels.find(&sandbox_name()).unwrap()
+}
+
+/// The one bank of that address.
+pub(crate) fn banks(base_url: &str, request_timeout: Duration, now: &Now) -> Banks {
+    let settings = BankSettings {
+        connector: BankConnector::Sandbox,
+        base_url: base_url.to_owned(),
+        timeouts: Timeouts {
+            connect: request_timeout / 2,
+            request: request_timeout,
+        },
+        account: BankAccount {
+            account_no: ACCOUNT_NO.to_owned(),
+            currency: Currency::CNY,
+            cutoff: NaiveTime::from_hms_opt(17, 0, 0).unwrap(),
+            zone: chrono_tz::Asia::Shanghai,
+        },
+        payout_max: None,
+        processing_window: Duration::ZERO,
+    };
+    Banks::build([(bank_name(), settings)], now).unwrap()
+}
+
+pub(crate) fn bank(banks: &Banks) -> &Bank {
+    banks.find(&bank_name()).unwrap()
+}
+
+pub(crate) fn bank_name() -> ChannelName {
+    ChannelName::new("sandbox_bank").unwrap()
 }
 
 pub(crate) fn sandbox_name() -> ChannelName {
