@@ -14,6 +14,7 @@ mod import;
 mod leases;
 mod operate;
 mod run;
+mod setup;
 mod sweep;
 mod tick;
 
