@@ -19,11 +19,12 @@ pub mod job;
 pub mod ledger;
 pub mod mask;
 pub mod merchant;
+pub mod notice;
 pub mod operation;
 pub mod order;
 pub mod order_expiry;
 pub mod partner;
-
+pub mod partner_notification;
 pub mod reconciliation;
 pub mod record;
 pub mod redact;

@@ -12,6 +12,8 @@
 
 pub mod approvals;
 pub mod audit;
+pub mod authorizations;
+pub mod bookings;
 mod error;
 pub mod events;
 pub mod jobs;
@@ -292,6 +294,8 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
     let files = [
         ("approvals", approvals::STATEMENTS),
         ("audit", audit::STATEMENTS),
+        ("authorizations", authorizations::STATEMENTS),
+        ("bookings", bookings::STATEMENTS),
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),
         ("ledger", ledger::STATEMENTS),

@@ -1,6 +1,8 @@
 //! One test binary: a file per job and per promise.
 
+mod authorizing_channels;
 mod bank;
+mod bank_statement;
 mod bills;
 mod calendar;
 mod chaos;

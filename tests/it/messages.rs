@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clearday::connectors::messages::{
-    Carriage, Carried, GONE, Letter, MessageFate, Messages, MessagesError, SigningKeys, SmtpTls,
+    Carriage, Carried, GONE, Letter, Messages, MessagesError, SigningKeys, SmtpTls,
 };
 use clearday::connectors::sandbox::{Fault, Operation};
 use clearday::connectors::{ChannelError, ErrorClass, Now};
+use clearday::domain::notice::MessageFate;
 use clearday::domain::partner::MessageChannel;
 use serde_json::Value;
 

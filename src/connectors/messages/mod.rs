@@ -26,6 +26,7 @@ pub use sms::{SmsSettings, SmsStatus};
 pub use webhook::{UPSTREAM, WebhookSettings};
 
 use super::{ChannelError, Evidence, Now, SetupError, TransportError};
+use crate::domain::notice::MessageFate;
 use crate::domain::partner::MessageChannel;
 use email::Mailer;
 use sms::SmsGateway;
@@ -100,19 +101,6 @@ pub enum Carried {
     Accepted,
     /// Whoever it is for has it.
     Delivered,
-}
-
-/// What a query says of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MessageFate {
-    /// Whoever carries it has it.
-    Accepted,
-    /// Whoever it is for has it.
-    Delivered,
-    /// It will not arrive, and why.
-    Failed(String),
-    /// Nobody has heard of it: proof of absence only after the processing window.
-    NotFound,
 }
 
 /// The ways to send messages, of this process.

@@ -9,11 +9,12 @@ use clearday_jobs::ChannelName;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 
-use super::{Carriage, Carried, Letter, MessageFate, MessagesError};
+use super::{Carriage, Carried, Letter, MessagesError};
 use crate::config::Secret;
 use crate::connectors::outbound::{Exchange, Reply, Timeouts, build_client, parse_base_url};
 use crate::connectors::{ChannelError, DeclineCode, Evidence, Now, SetupError, TransportError};
 use crate::domain::mask::mask_target;
+use crate::domain::notice::MessageFate;
 use crate::domain::partner::MessageChannel;
 
 /// How the gateway is reached.
