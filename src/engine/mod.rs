@@ -15,6 +15,7 @@ mod leases;
 mod operate;
 mod run;
 mod setup;
+mod settlements;
 mod sweep;
 mod tick;
 
@@ -33,6 +34,10 @@ pub use import::ImportError;
 pub use leases::Held;
 pub use operate::OperateError;
 pub use run::{Finished, Run, RunTx};
+pub use settlements::{
+    NewOfflinePayment, OfflinePaymentError, OfflinePaymentRegistered,
+    consents as settlement_consents,
+};
 pub use tick::TickPlan;
 
 use crate::clock::{Clock, Ids};
