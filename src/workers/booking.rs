@@ -20,7 +20,7 @@ use crate::domain::ledger::{Booking, Entry, Fact, FactKey, FactKind, LedgerError
 use crate::domain::record::RecordKind;
 use crate::engine::{Run, RunTx, WorkError};
 use crate::store::bookings::{self, Booked, CHUNK_BOOKINGS_MAX};
-use crate::store::ledger::{self, JobContext};
+use crate::store::ledger::{self, Appended, JobContext};
 
 /// So many are named; the others are counted.
 const NAMED_MAX: usize = 20;
@@ -172,7 +172,7 @@ async fn append(run: &Run, tx: &mut RunTx, entries: &[Entry]) -> Result<Vec<Uuid
     };
     let ids = run.engine().ids();
     let appended = ledger::append(tx, entries, on_behalf, ids, run.now()).await?;
-    Ok(appended.into_iter().map(|it| it.id()).collect())
+    Ok(appended.into_iter().map(Appended::id).collect())
 }
 
 fn mark<'a>(it: &'a Bookable, told: &RecordBooking, entry_id: Option<Uuid>) -> Booked<'a> {
