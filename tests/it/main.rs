@@ -2,6 +2,7 @@
 
 mod bank;
 mod bills;
+mod booking;
 mod calendar;
 mod chaos;
 mod cli;

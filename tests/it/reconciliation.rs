@@ -202,7 +202,7 @@ async fn marks_move(house: House) {
         "CD20260302007",
         &[(",closed,", ",succeeded,"), (",failed,", ",succeeded,")],
     );
-    let spoiled = record_with("CD20260302001", &[(",succeeded,", ",closed,")]);
+    let spoiled = record_with("CD20260302001", &[(",0.11,", ",0.12,")]);
     import(&house, &sample_records(&[&mended, &spoiled])).await;
     let second = reconcile(&house, "second").await;
     house.job_reaches(second, JobState::Done).await;
