@@ -4,6 +4,7 @@
 //! refuse with the line, and where there are columns with the column.
 
 pub mod breaks;
+pub mod camt053;
 pub mod orders;
 pub mod records;
 pub mod rows;
