@@ -4,6 +4,7 @@ mod authorizing_channels;
 mod bank;
 mod bank_statement;
 mod bills;
+mod booking;
 mod calendar;
 mod chaos;
 mod cli;
