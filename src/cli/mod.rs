@@ -21,6 +21,7 @@ mod serve;
 pub mod statement;
 mod status;
 mod table;
+mod verify;
 mod views;
 
 use std::ffi::OsString;
@@ -91,6 +92,7 @@ enum StoreVerb {
     Import(import::ImportArgs),
     Jobs(jobs::JobsArgs),
     Status(status::StatusArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// Runs `clearday` with these arguments, the program's name first, and says how to exit.
@@ -150,6 +152,7 @@ async fn run_on_store(
         StoreVerb::Import(args) => import::run(args, engine, outside).await,
         StoreVerb::Jobs(args) => jobs::run(args, engine, outside).await,
         StoreVerb::Status(args) => status::run(args, engine, outside).await,
+        StoreVerb::Verify(args) => verify::run(args, engine, outside).await,
     }
 }
 
