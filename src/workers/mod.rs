@@ -4,7 +4,9 @@
 //! under the lease). It proves its end by returning [`Finished`].
 
 mod calls;
+pub mod messages;
 mod order_expiry;
+mod partner_notification;
 mod reconciliation;
 
 use std::collections::BTreeMap;
@@ -14,7 +16,9 @@ use std::sync::Arc;
 use clearday_jobs::{ChannelName, Payload};
 use tokio::sync::Semaphore;
 
+use crate::connectors::messages::Messages;
 use crate::connectors::{Banks, Channels};
+use crate::domain::partner_notification::PayLinkTemplate;
 use crate::engine::{Finished, Handler, Run, WorkError};
 
 /// What workers need of the outside.
@@ -22,6 +26,10 @@ use crate::engine::{Finished, Handler, Run, WorkError};
 pub struct Workbench {
     /// The payment channels.
     pub channels: Arc<Channels>,
+    /// The ways to send messages.
+    pub messages: Arc<Messages>,
+    /// Where partners pay; without it nobody is asked to.
+    pub pay_link: Option<PayLinkTemplate>,
     /// The banks.
     pub banks: Arc<Banks>,
     /// By channel, what a bank's statement says where the channel deposits what it owes.
@@ -47,11 +55,9 @@ async fn carry_out(bench: &Workbench, run: Run) -> Result<Finished, WorkError> {
     match payload {
         Payload::OrderExpiry(asked) => order_expiry::run(bench, &run, &asked).await,
         Payload::Reconciliation(asked) => reconciliation::run(bench, &run, &asked).await,
-        Payload::DeferredAuthorization(_)
-        | Payload::SettlementRun(_)
-        | Payload::PartnerNotification(_) => Err(WorkError::Invalid(format!(
-            "this release has no worker for {}",
-            job.kind
-        ))),
+        Payload::PartnerNotification(asked) => partner_notification::run(bench, &run, &asked).await,
+        Payload::DeferredAuthorization(_) | Payload::SettlementRun(_) => Err(WorkError::Invalid(
+            format!("this release has no worker for {}", job.kind),
+        )),
     }
 }

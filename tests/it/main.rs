@@ -14,6 +14,7 @@ mod import;
 mod killed;
 mod messages;
 mod order_expiry;
+mod partner_notification;
 mod reconcile_files;
 mod reconciliation;
 mod schedule;
