@@ -8,7 +8,9 @@ use std::time::Duration;
 use clearday_jobs::Money;
 
 use super::layers::Node;
-use super::{Approvals, Bank, Channel, ConfigError, Jobs, Log, Secret, Settings};
+use super::{
+    Approvals, Bank, CatchUp, Channel, ConfigError, Jobs, Log, Schedule, Secret, Settings,
+};
 use crate::telemetry;
 
 /// A lease must survive two renewals that fail.
@@ -65,11 +67,23 @@ impl Checks<'_> {
         self.people(settings)?;
         self.channels(&settings.channels)?;
         self.banks(&settings.banks, &settings.channels)?;
-        self.unique(
-            "schedules",
-            "name",
-            settings.schedules.iter().map(|it| &it.name),
-        )
+        self.schedules(&settings.schedules)
+    }
+
+    fn schedules(&self, schedules: &[Schedule]) -> Result<(), ConfigError> {
+        for (index, schedule) in schedules.iter().enumerate() {
+            let Some(most) = schedule.catch_up_max else {
+                continue;
+            };
+            let key = format!("schedules[{index}].catch_up_max");
+            match schedule.catch_up {
+                CatchUp::All => self.between(&key, most, 1, 1_000)?,
+                CatchUp::Coalesce | CatchUp::Skip => {
+                    return Err(self.refuse(key, "belongs to `catch_up = \"all\"`"));
+                }
+            }
+        }
+        self.unique("schedules", "name", schedules.iter().map(|it| &it.name))
     }
 
     fn urls(&self, settings: &Settings) -> Result<(), ConfigError> {

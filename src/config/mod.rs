@@ -397,6 +397,25 @@ pub struct Schedule {
     /// How many days before the tick's own the job is about.
     #[serde(default, deserialize_with = "values::whole")]
     pub days_back: u32,
+    /// What becomes of ticks that were due while nobody ran.
+    #[serde(default)]
+    pub catch_up: CatchUp,
+    /// With [`CatchUp::All`]: how many fire at most; 100 where it is not said.
+    #[serde(default, deserialize_with = "values::some_whole")]
+    pub catch_up_max: Option<u32>,
+}
+
+/// What becomes of ticks that were due while nobody ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CatchUp {
+    /// The latest fires for all of them.
+    #[default]
+    Coalesce,
+    /// Each fires, up to a number.
+    All,
+    /// What is late is skipped.
+    Skip,
 }
 
 impl Settings {

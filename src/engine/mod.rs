@@ -15,6 +15,7 @@ mod leases;
 mod operate;
 mod run;
 mod settlements;
+mod setup;
 mod sweep;
 mod tick;
 

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clearday::config::{ConfigError, DEFAULT_TOML, LogFormat, Role, Settings};
+use clearday::config::{CatchUp, ConfigError, DEFAULT_TOML, LogFormat, Role, Settings};
+use clearday::schedule;
 use clearday_jobs::{Currency, JobKind};
 
 use crate::support::servers::ScratchFolder;
@@ -171,7 +172,9 @@ fn every_default_is_documented_and_every_documented_key_is_read() {
         settings.schedules.len(),
         settings.approvals.two_people_from.len(),
     );
-    assert_eq!(lists, (1, 1, 1, 1, 1));
+    assert_eq!(lists, (1, 1, 1, 2, 1));
+    // Also as payloads with a date in them.
+    schedule::plans(&settings.schedules).unwrap();
     for (name, value) in [
         ("CLEARDAY_DATABASE__CONNECTIONS_MAX", "1"),
         ("CLEARDAY_HTTP__LISTEN", "[::1]:80"),
@@ -333,6 +336,30 @@ fn a_bad_file_is_refused_with_its_key_and_line() {
     ];
     for (text, expected) in table {
         assert_eq!(refusal(load_text(text)), expected, "{text}");
+    }
+}
+
+#[test]
+fn how_a_schedule_catches_up_is_said_once_and_for_all_ticks_only() {
+    let schedule = |more: &str| {
+        let text = "[[schedules]]\nname = \"d\"\ncron = \"0 1 * * *\"\nzone = \"UTC\"\nkind = \"settlement_run\"\n\
+                    payload = '{\"version\":1,\"through\":\"{date}\"}'\n";
+        load_text(&format!("{text}{more}"))
+    };
+    let settings = schedule("").unwrap();
+    assert_eq!(settings.schedules[0].catch_up, CatchUp::Coalesce);
+    let settings = schedule("catch_up = \"all\"\ncatch_up_max = 1000").unwrap();
+    assert_eq!(settings.schedules[0].catch_up_max, Some(1_000));
+    #[rustfmt::skip]
+    let table = [
+        ("catch_up = \"none\"", "clearday.toml line 7: `schedules[0].catch_up`: must be one of coalesce, all, skip, not \"none\""),
+        ("catch_up = \"all\"\ncatch_up_max = 0", "clearday.toml line 8: `schedules[0].catch_up_max`: must be 1 to 1000, not 0"),
+        ("catch_up = \"all\"\ncatch_up_max = 1001", "clearday.toml line 8: `schedules[0].catch_up_max`: must be 1 to 1000, not 1001"),
+        ("catch_up_max = 5", "clearday.toml line 7: `schedules[0].catch_up_max`: belongs to `catch_up = \"all\"`"),
+        ("catch_up = \"skip\"\ncatch_up_max = 5", "clearday.toml line 8: `schedules[0].catch_up_max`: belongs to `catch_up = \"all\"`"),
+    ];
+    for (more, expected) in table {
+        assert_eq!(refusal(schedule(more)), expected);
     }
 }
 
