@@ -13,6 +13,7 @@ mod http;
 mod import;
 mod killed;
 mod order_expiry;
+mod packaging;
 mod reconcile_files;
 mod reconciliation;
 mod schedule;
