@@ -115,6 +115,7 @@ fn start(store: &Store) -> Daemon {
             channels: Arc::new(Channels::build([], &now).unwrap()),
             banks: Arc::default(),
             deposit_texts: Arc::default(),
+            approvals: Arc::default(),
             statements: std::env::temp_dir(),
             heavy: Arc::new(tokio::sync::Semaphore::new(1)),
         }),

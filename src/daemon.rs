@@ -76,6 +76,7 @@ impl Parts {
             channels: Arc::new(Channels::build(channels, &now)?),
             banks: Arc::new(Banks::build(banks, &now)?),
             deposit_texts: Arc::new(deposit_texts(&settings.channels)),
+            approvals: Arc::new(settings.approvals.clone()),
             statements: settings.statements.directory.clone(),
             heavy: Arc::new(Semaphore::new(HEAVY_JOBS_MAX)),
         };

@@ -47,6 +47,9 @@ pub struct Settings {
     pub log: Log,
     /// Where statements arrive.
     pub statements: Statements,
+    /// What takes two people.
+    #[serde(default)]
+    pub approvals: Approvals,
     /// Who may use the HTTP interface.
     #[serde(default)]
     pub people: Vec<Person>,
@@ -152,6 +155,39 @@ pub enum LogFormat {
 pub struct Statements {
     /// The folder that channel statements arrive in.
     pub directory: PathBuf,
+}
+
+/// `[approvals]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approvals {
+    /// From which amount on a payout takes two people, for each currency that has a limit.
+    #[serde(default)]
+    pub two_people_from: Vec<TwoPeopleFrom>,
+}
+
+/// `[[approvals.two_people_from]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TwoPeopleFrom {
+    /// The currency of the limit.
+    pub currency: Currency,
+    /// The least amount that takes two people, in major units; what a payee gets on one day counts
+    /// together.
+    #[serde(deserialize_with = "values::text")]
+    pub amount: String,
+}
+
+impl Approvals {
+    /// The least amount in this currency that takes two people; `None`: every amount does.
+    pub fn limit(&self, currency: Currency) -> Option<Money> {
+        let limit = self
+            .two_people_from
+            .iter()
+            .find(|limit| limit.currency == currency)?;
+        // Read once already by the checks; what could not be read would be no limit.
+        Money::parse_major(&limit.amount, currency).ok()
+    }
 }
 
 /// `[[people]]`

@@ -41,6 +41,9 @@ pub enum ImportError {
     /// Somebody else changed an order of the file meanwhile; again, the file will see it.
     #[error("an order of the file was changed while it was being imported: import it again")]
     LostRace,
+    /// Somebody else changed a merchant of the file meanwhile; again, the file will see it.
+    #[error("a merchant of the file was changed while it was being imported: import it again")]
+    MerchantChanged,
     /// The database refused or did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -419,7 +419,7 @@ async fn unmark_chunk(tx: &mut Tx, numbers: &[(RecordKind, &str)]) -> Result<u64
 }
 
 #[derive(FromRow)]
-struct RecordRow {
+pub(super) struct RecordRow {
     kind: String,
     record_no: String,
     channel: String,

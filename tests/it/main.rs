@@ -1,6 +1,8 @@
 //! One test binary: a file per job and per promise.
 
+mod authorizing_channels;
 mod bank;
+mod bank_statement;
 mod bills;
 mod calendar;
 mod chaos;
@@ -12,11 +14,13 @@ mod every_kind;
 mod http;
 mod import;
 mod killed;
+mod messages;
 mod order_expiry;
 mod packaging;
 mod reconcile_files;
 mod reconciliation;
 mod schedule;
+mod setup_import;
 mod statement;
 mod store_conformance;
 mod support;

@@ -112,6 +112,7 @@ impl House {
             channels: Arc::new(channels),
             banks: Arc::new(banks),
             deposit_texts: Arc::new([(sandbox_name(), DEPOSIT_TEXT.to_owned())].into()),
+            approvals: Arc::default(),
             statements: self.statements.path().to_owned(),
             heavy: Arc::new(tokio::sync::Semaphore::new(1)),
         })
