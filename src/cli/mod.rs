@@ -9,6 +9,7 @@ mod connect;
 mod demo;
 mod enqueue;
 pub mod exit;
+mod healthcheck;
 mod import;
 mod input;
 mod jobs;
@@ -20,6 +21,7 @@ mod schema;
 mod serve;
 pub mod statement;
 mod status;
+mod supervisor;
 mod table;
 mod views;
 
@@ -74,6 +76,8 @@ enum Verb {
     OnStore(StoreVerb),
     /// Run one daemon until SIGTERM or Ctrl-C.
     Serve,
+    /// Ask the daemon on this machine whether it is alive; exit code 1 when it is not.
+    Healthcheck,
     Demo(demo::DemoArgs),
     /// Print the description of the HTTP API.
     Openapi,
@@ -126,6 +130,10 @@ async fn run(arguments: Arguments, outside: &mut Outside<'_>) -> Result<Exit, Cl
         Verb::Serve => {
             let settings = connect::load_settings(arguments.config.as_deref(), outside)?;
             serve::run(&settings, outside.stdout).await
+        }
+        Verb::Healthcheck => {
+            let settings = connect::load_settings(arguments.config.as_deref(), outside)?;
+            healthcheck::run(&settings, outside.stdout).await
         }
         Verb::Demo(args) => {
             let settings = connect::load_settings(arguments.config.as_deref(), outside)?;

@@ -17,6 +17,7 @@ mod import;
 mod killed;
 mod messages;
 mod order_expiry;
+mod packaging;
 mod partner_notification;
 mod reconcile_files;
 mod reconciliation;
