@@ -1,5 +1,6 @@
 //! One test binary: a file per job and per promise.
 
+mod approvals;
 mod bank;
 mod bills;
 mod calendar;
