@@ -1,5 +1,6 @@
 //! One test binary: a file per job and per promise.
 
+mod approvals;
 mod authorizing_channels;
 mod bank;
 mod bank_statement;
