@@ -41,7 +41,8 @@ pub use auth::{ListenError, check_listen};
 pub use health::{Check, ReadinessCheck};
 pub use openapi::openapi_json;
 pub use view::{
-    EventView, JobDetail, JobView, LeaseView, OperationDetail, RejectionView, WaitingView,
+    EventView, JobDetail, JobView, LeaseView, NoticeDetail, OperationDetail, RejectionView,
+    WaitingView,
 };
 
 use auth::People;

@@ -1,5 +1,6 @@
 //! One test binary: a file per job and per promise.
 
+mod approvals;
 mod authorizing_channels;
 mod bank;
 mod bank_statement;
@@ -17,6 +18,8 @@ mod import;
 mod killed;
 mod messages;
 mod order_expiry;
+mod packaging;
+mod partner_notification;
 mod reconcile_files;
 mod reconciliation;
 mod schedule;
