@@ -13,6 +13,7 @@
 pub mod approvals;
 pub mod audit;
 mod error;
+pub mod bank_lines;
 pub mod events;
 pub mod jobs;
 pub mod ledger;
@@ -290,6 +291,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
     let files = [
         ("approvals", approvals::STATEMENTS),
         ("audit", audit::STATEMENTS),
+        ("bank_lines", bank_lines::STATEMENTS),
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),
         ("ledger", ledger::STATEMENTS),

@@ -6,6 +6,7 @@
 mod calls;
 mod order_expiry;
 mod reconciliation;
+mod suspense;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
