@@ -7,6 +7,7 @@
 
 mod accept;
 mod approvals;
+mod audit;
 mod execute;
 mod explain;
 mod import;
@@ -24,6 +25,7 @@ use clearday_jobs::JobKind;
 
 pub use accept::{Acceptance, Refusal, Source, Submission};
 pub use approvals::{ApprovalError, NewApproval, PeopleNeeded, Signer};
+pub use audit::AuditFinding;
 pub use execute::{Handler, WorkError};
 pub use explain::Waiting;
 pub use import::ImportError;

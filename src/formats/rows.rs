@@ -13,7 +13,7 @@ use clearday_jobs::{Currency, Money};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::text::{LineReader, TextError};
+use super::text::{Line, LineReader, TextError};
 
 /// What some programs write before UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -87,6 +87,47 @@ pub enum RowsError {
     },
 }
 
+impl RowsError {
+    /// The line it stands on, counted from 1.
+    pub const fn line(&self) -> u64 {
+        match self {
+            Self::Text(error) => error.line(),
+            Self::Empty => 1,
+            Self::Csv { line, .. }
+            | Self::Width { line, .. }
+            | Self::Json { line, .. }
+            | Self::Column { line, .. } => *line,
+        }
+    }
+
+    /// The column in question, where it is one.
+    pub fn column(&self) -> Option<&str> {
+        match self {
+            Self::Column { column, .. } => Some(column),
+            Self::Text(_)
+            | Self::Empty
+            | Self::Csv { .. }
+            | Self::Width { .. }
+            | Self::Json { .. } => None,
+        }
+    }
+
+    /// What is wrong, without the place.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Column { reason, .. } => reason.clone(),
+            Self::Json { source, .. } => {
+                format!("not a JSON object, from byte {} on", source.column())
+            }
+            Self::Text(_) | Self::Empty | Self::Csv { .. } | Self::Width { .. } => {
+                let told = self.to_string();
+                let place = format!("line {}: ", self.line());
+                told.strip_prefix(&place).unwrap_or(&told).to_owned()
+            }
+        }
+    }
+}
+
 /// Reads every row with `parse` and hands it to `take` with its line, in the order of the file; gives back how many
 /// there were.
 pub fn read_rows<const N: usize, T>(
@@ -95,6 +136,8 @@ pub fn read_rows<const N: usize, T>(
     parse: impl Fn(&[&str; N]) -> Result<T, Fault>,
     mut take: impl FnMut(u64, T),
 ) -> Result<u64, RowsError> {
+    // The first fault ends the reading.
+    let mut on_row = |told: Told<T>| told.map(|(line, row)| take(line, row));
     let mut head = Vec::with_capacity(BYTE_ORDER_MARK.len());
     let bytes_max = BYTE_ORDER_MARK.len().try_into().unwrap_or(u64::MAX);
     let read = input.by_ref().take(bytes_max).read_to_end(&mut head);
@@ -108,37 +151,52 @@ pub fn read_rows<const N: usize, T>(
     let is_json = head.first() == Some(&b'{');
     let whole = Cursor::new(head).chain(input);
     if is_json {
-        read_json_lines(whole, columns, parse, &mut take)
+        read_json_rows(whole, columns, parse, &mut on_row)
     } else {
-        read_csv(whole, columns, parse, &mut take)
+        read_csv(whole, columns, parse, &mut on_row)
     }
 }
 
-fn read_json_lines<const N: usize, T>(
+/// A row with its line, or what is wrong with it.
+pub(super) type Told<T> = Result<(u64, T), RowsError>;
+
+/// Reads every row of JSON lines and hands each to `on_row`, which ends the reading by giving a fault back; gives back
+/// how many rows there were.
+pub(super) fn read_json_rows<const N: usize, T>(
     input: impl BufRead,
     columns: &Columns<N>,
     parse: impl Fn(&[&str; N]) -> Result<T, Fault>,
-    take: &mut impl FnMut(u64, T),
+    mut on_row: impl FnMut(Told<T>) -> Result<(), RowsError>,
 ) -> Result<u64, RowsError> {
     let mut lines = LineReader::new(input);
     let mut count = 0_u64;
-    while let Some(line) = lines.next_line()? {
-        if line.text.trim().is_empty() {
-            continue;
+    loop {
+        match lines.next_line() {
+            Ok(None) => return Ok(count),
+            Ok(Some(line)) if line.text.trim().is_empty() => continue,
+            Ok(Some(line)) => on_row(json_row(&line, columns, &parse))?,
+            Err(error) if error.is_one_line_only() => on_row(Err(error.into()))?,
+            Err(error) => return Err(error.into()),
         }
-        let at = |fault: Fault| fault.at(line.number);
-        let object: Object = serde_json::from_str(line.text).map_err(|source| RowsError::Json {
-            line: line.number,
-            source,
-        })?;
-        let texts = object.texts(columns).map_err(at)?;
-        let texts = texts
-            .each_ref()
-            .map(|text| text.as_deref().unwrap_or_default());
-        take(line.number, parse(&texts).map_err(at)?);
         count = count.saturating_add(1);
     }
-    Ok(count)
+}
+
+fn json_row<const N: usize, T>(
+    line: &Line<'_>,
+    columns: &Columns<N>,
+    parse: impl Fn(&[&str; N]) -> Result<T, Fault>,
+) -> Told<T> {
+    let at = |fault: Fault| fault.at(line.number);
+    let object: Object = serde_json::from_str(line.text).map_err(|source| RowsError::Json {
+        line: line.number,
+        source,
+    })?;
+    let texts = object.texts(columns).map_err(at)?;
+    let texts = texts
+        .each_ref()
+        .map(|text| text.as_deref().unwrap_or_default());
+    Ok((line.number, parse(&texts).map_err(at)?))
 }
 
 /// The members of a JSON object in the order they were written, also those that stand twice.
@@ -195,7 +253,7 @@ fn read_csv<const N: usize, T>(
     input: impl Read,
     columns: &Columns<N>,
     parse: impl Fn(&[&str; N]) -> Result<T, Fault>,
-    take: &mut impl FnMut(u64, T),
+    on_row: &mut impl FnMut(Told<T>) -> Result<(), RowsError>,
 ) -> Result<u64, RowsError> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -210,15 +268,16 @@ fn read_csv<const N: usize, T>(
     let mut count = 0_u64;
     while next_row(&mut reader, &mut row)? {
         let line = row.position().map_or(0, csv::Position::line);
-        if row.len() != header.0.len() {
-            return Err(RowsError::Width {
+        on_row(if row.len() == header.0.len() {
+            let told = header.texts(&row, columns).and_then(|texts| parse(&texts));
+            told.map(|row| (line, row)).map_err(|fault| fault.at(line))
+        } else {
+            Err(RowsError::Width {
                 line,
                 expected: header.0.len(),
                 found: row.len(),
-            });
-        }
-        let told = header.texts(&row, columns).and_then(|texts| parse(&texts));
-        take(line, told.map_err(|fault| fault.at(line))?);
+            })
+        })?;
         count = count.saturating_add(1);
     }
     Ok(count)

@@ -78,6 +78,7 @@ pub const ROUTES: &[Rule] = &[
     rule("GET",  "/v1/jobs/{job}",                        VIEWER),
     rule("POST", "/v1/jobs/{job}/retry",                  OPERATOR),
     rule("POST", "/v1/jobs/{job}/cancel",                 OPERATOR),
+    rule("POST", "/v1/records",                           OPERATOR),
     rule("GET",  "/v1/rejected_submissions",              VIEWER).reading(PAGED),
     rule("GET",  "/v1/rejected_submissions/{id}",         VIEWER),
     rule("GET",  "/",                                     VIEWER).reading(&["refresh"]),

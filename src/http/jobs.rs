@@ -128,7 +128,7 @@ fn idempotency_key(headers: &HeaderMap) -> (Option<String>, Option<String>) {
     (Some(text), fault.map(ToOwned::to_owned))
 }
 
-fn refuse_encoded(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<(), Problem> {
     match headers.get(CONTENT_ENCODING) {
         Some(encoding) if encoding != "identity" => Err(Problem::new(
             ProblemKind::UnsupportedEncoding,

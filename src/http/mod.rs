@@ -12,6 +12,7 @@ mod metrics;
 mod openapi;
 mod page;
 mod problem;
+mod records;
 mod rejected;
 mod session;
 mod view;
@@ -27,6 +28,7 @@ use axum::{Router, middleware};
 use chrono_tz::Tz;
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 use tracing::debug;
@@ -67,6 +69,8 @@ pub struct Api {
     checks: Arc<[ReadinessCheck]>,
     facts: Arc<Facts>,
     description: Arc<Value>,
+    /// Room for bodies of records.
+    imports: Arc<Semaphore>,
 }
 
 impl Api {
@@ -84,6 +88,7 @@ impl Api {
             checks: checks.into(),
             facts: Arc::new(facts),
             description: Arc::new(description),
+            imports: Arc::new(Semaphore::new(records::IMPORTS_MAX)),
         }
     }
 }

@@ -41,7 +41,9 @@ pub(super) enum ProblemKind {
     StateConflict,
     PayloadTooLarge,
     UnsupportedEncoding,
+    UnsupportedMediaType,
     BadPayload,
+    BadRecords,
     Internal,
     Unavailable,
 }
@@ -60,8 +62,10 @@ impl ProblemKind {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::IdempotencyKeyTaken | Self::StateConflict => StatusCode::CONFLICT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::BadPayload => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::UnsupportedEncoding | Self::UnsupportedMediaType => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
+            Self::BadPayload | Self::BadRecords => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -86,6 +90,8 @@ impl ProblemKind {
             Self::StateConflict => "urn:problem-type:clearday:state_conflict",
             Self::PayloadTooLarge => "urn:problem-type:clearday:payload_too_large",
             Self::UnsupportedEncoding => "urn:problem-type:clearday:unsupported_encoding",
+            Self::UnsupportedMediaType => "urn:problem-type:clearday:unsupported_media_type",
+            Self::BadRecords => "urn:problem-type:clearday:bad_records",
             Self::BadPayload => "urn:problem-type:clearday:bad_payload",
             Self::Internal => "urn:problem-type:clearday:internal",
             Self::Unavailable => "urn:problem-type:clearday:unavailable",
@@ -110,7 +116,9 @@ impl ProblemKind {
             Self::StateConflict => "The job's state does not allow this",
             Self::PayloadTooLarge => "The payload is too large",
             Self::UnsupportedEncoding => "Unsupported content encoding",
+            Self::UnsupportedMediaType => "Unsupported content type",
             Self::BadPayload => "The payload is refused",
+            Self::BadRecords => "The records are refused",
             Self::Internal => "Something went wrong here",
             Self::Unavailable => "Unavailable for now",
         }
@@ -138,6 +146,29 @@ pub(super) struct Problem {
     detail: String,
     field: Option<String>,
     job_id: Option<JobId>,
+    errors: Vec<RowProblem>,
+}
+
+/// A line that was refused.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = RowProblem)]
+pub(super) struct RowProblem {
+    /// The line of the body, counted from 1.
+    pub(super) line: u64,
+    /// The column; absent where the line as a whole is at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) column: Option<String>,
+    /// What is wrong with it.
+    pub(super) reason: String,
+}
+
+impl std::fmt::Display for RowProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.column {
+            Some(column) => write!(f, "line {}, column {column}: {}", self.line, self.reason),
+            None => write!(f, "line {}: {}", self.line, self.reason),
+        }
+    }
 }
 
 /// The body of an error answer (RFC 9457).
@@ -160,6 +191,10 @@ pub(super) struct ProblemBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "uuid")]
     job_id: Option<JobId>,
+    /// The lines of a body that are refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<RowProblem>,
 }
 
 impl Problem {
@@ -169,12 +204,19 @@ impl Problem {
             detail: detail.into(),
             field: None,
             job_id: None,
+            errors: Vec::new(),
         }
     }
 
     /// Names the field, header or parameter.
     pub(super) fn about(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
+        self
+    }
+
+    /// Names the lines.
+    pub(super) fn with_rows(mut self, errors: Vec<RowProblem>) -> Self {
+        self.errors = errors;
         self
     }
 
@@ -209,7 +251,9 @@ impl Problem {
             | ProblemKind::StateConflict
             | ProblemKind::PayloadTooLarge
             | ProblemKind::UnsupportedEncoding
-            | ProblemKind::BadPayload => kind.title(),
+            | ProblemKind::UnsupportedMediaType
+            | ProblemKind::BadPayload
+            | ProblemKind::BadRecords => kind.title(),
         };
         Self::new(kind, detail)
     }
@@ -242,6 +286,7 @@ impl IntoResponse for Problem {
             detail: self.detail.clone(),
             field: self.field.clone(),
             job_id: self.job_id,
+            errors: self.errors.clone(),
         };
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
@@ -271,7 +316,9 @@ impl IntoResponse for Problem {
             | ProblemKind::IdempotencyKeyTaken
             | ProblemKind::StateConflict
             | ProblemKind::PayloadTooLarge
+            | ProblemKind::UnsupportedMediaType
             | ProblemKind::BadPayload
+            | ProblemKind::BadRecords
             | ProblemKind::Internal => {}
         }
         // For the last layer, which shows problems to people as a page.

@@ -281,10 +281,7 @@ pub async fn vanish(
 }
 
 /// Which of these identities are breaks that stand open.
-pub async fn open_among(
-    tx: &mut Tx,
-    identities: &[String],
-) -> Result<HashSet<String>, StoreError> {
+pub async fn open_among(tx: &mut Tx, identities: &[String]) -> Result<HashSet<String>, StoreError> {
     let mut open = HashSet::new();
     for chunk in identities.chunks(CHUNK_ROWS_MAX) {
         let rows: Vec<(String,)> = on_both!(tx, Db, connection => {

@@ -3,7 +3,9 @@
 //! A worker decides nothing itself (`domain/` does) and commits nothing itself (its [`Run`] does,
 //! under the lease). It proves its end by returning [`Finished`].
 
+mod booking;
 mod calls;
+mod money;
 mod order_expiry;
 mod reconciliation;
 mod suspense;

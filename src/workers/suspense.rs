@@ -133,11 +133,7 @@ pub(super) fn fact_of(line: &BankMovement<'_>, kind: FactKind) -> Result<Fact, W
 }
 
 /// Appends one entry for this job.
-pub(super) async fn append(
-    run: &Run,
-    tx: &mut RunTx,
-    entry: Entry,
-) -> Result<Appended, WorkError> {
+pub(super) async fn append(run: &Run, tx: &mut RunTx, entry: Entry) -> Result<Appended, WorkError> {
     let on_behalf = JobContext {
         job_id: Some(run.job().id),
     };

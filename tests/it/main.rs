@@ -1,6 +1,8 @@
 //! One test binary: a file per job and per promise.
 
+mod authorizing_channels;
 mod bank;
+mod bank_reconciliation;
 mod bank_statement;
 mod bills;
 mod calendar;
@@ -13,6 +15,7 @@ mod every_kind;
 mod http;
 mod import;
 mod killed;
+mod messages;
 mod order_expiry;
 mod reconcile_files;
 mod reconciliation;

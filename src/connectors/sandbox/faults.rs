@@ -21,10 +21,24 @@ pub enum Operation {
     Close,
     /// The buyer pays.
     Pay,
+    /// A shop asks to hold money.
+    Authorize,
+    /// A shop asks where an authorization stands.
+    QueryAuthorization,
+    /// A shop wants held money to be let go.
+    Void,
     /// A payer orders a payout from the bank.
     PayOut,
     /// A payer asks the bank where a payout stands.
     QueryPayout,
+    /// Somebody hands an SMS to the gateway.
+    SendSms,
+    /// Somebody asks the gateway what became of an SMS.
+    QuerySms,
+    /// Somebody sends an e-mail.
+    SendMail,
+    /// Somebody calls an endpoint.
+    CallWebhook,
 }
 
 /// What goes wrong.

@@ -311,15 +311,15 @@ neither, -, -: rest
 
     #[test]
     fn cash_at_risk_is_the_banks_less_ours() {
-        let at_risk = |line, expected: Option<i64>| {
+        let risk = |line, expected: Option<i64>| {
             let expected = expected.map(cny);
-            super::at_risk(cny(line), expected).unwrap().minor_units()
+            at_risk(cny(line), expected).unwrap().minor_units()
         };
-        assert_eq!(at_risk(-500, None), -500);
-        assert_eq!(at_risk(500, None), 500);
-        assert_eq!(at_risk(-500, Some(400)), -100);
-        assert_eq!(at_risk(500, Some(400)), 100);
-        assert_eq!(at_risk(-400, Some(500)), 100);
+        assert_eq!(risk(-500, None), -500);
+        assert_eq!(risk(500, None), 500);
+        assert_eq!(risk(-500, Some(400)), -100);
+        assert_eq!(risk(500, Some(400)), 100);
+        assert_eq!(risk(-400, Some(500)), 100);
     }
 
     fn cny(minor_units: i64) -> Money {

@@ -144,7 +144,12 @@ fn read_files(folder: &Path, asked: &Asked, account: &BankAccount) -> Result<Rea
         files.push(file);
     }
     sheets.sort_by(|one, other| {
-        let order = |sheet: &Sheet| (sheet.statement.closing_on, sheet.statement.statement_id.clone());
+        let order = |sheet: &Sheet| {
+            (
+                sheet.statement.closing_on,
+                sheet.statement.statement_id.clone(),
+            )
+        };
         order(one).cmp(&order(other))
     });
     Ok(Read::Whole(sheets, files))
@@ -181,7 +186,11 @@ fn in_order(sheets: &[Sheet]) -> Vec<Entry<'_>> {
         let order = |entry: &Entry<'_>| {
             let line = entry.line;
             let is_debit = line.amount.is_negative();
-            (!is_debit, line.end_to_end_id.clone(), line.entry_reference.clone())
+            (
+                !is_debit,
+                line.end_to_end_id.clone(),
+                line.entry_reference.clone(),
+            )
         };
         order(one).cmp(&order(other))
     });
@@ -366,8 +375,7 @@ fn signing_channel<'a>(bench: &'a Workbench, line: &BankLine) -> Option<&'a Chan
         .deposit_texts
         .iter()
         .find(|(_, signature)| {
-            line.text.contains(signature.as_str())
-                || line.counterparty.contains(signature.as_str())
+            line.text.contains(signature.as_str()) || line.counterparty.contains(signature.as_str())
         })
         .map(|(channel, _)| channel)
 }
@@ -398,7 +406,10 @@ async fn still_repeated(
         .iter()
         .map(|finding| {
             let number = finding.line.entry_reference.as_str();
-            (break_identity(bank, BreakName::DuplicateTheirs, number), number)
+            (
+                break_identity(bank, BreakName::DuplicateTheirs, number),
+                number,
+            )
         })
         .collect();
     let identities: Vec<String> = by_identity.keys().cloned().collect();
@@ -444,7 +455,9 @@ async fn complete<'a>(
 fn end_of(day: NaiveDate, account: &BankAccount) -> Result<DateTime<Utc>, WorkError> {
     day.succ_opt()
         .and_then(|next| {
-            let midnight = next.and_time(NaiveTime::MIN).and_local_timezone(account.zone);
+            let midnight = next
+                .and_time(NaiveTime::MIN)
+                .and_local_timezone(account.zone);
             midnight.earliest()
         })
         .map(|instant| instant.to_utc())
@@ -509,7 +522,10 @@ fn scope(found: &Found<'_>) -> String {
         .iter()
         .map(|sheet| sheet.statement.statement_id.as_str())
         .collect();
-    let ids: Vec<String> = ids.into_iter().map(|id| format!("statement {id}")).collect();
+    let ids: Vec<String> = ids
+        .into_iter()
+        .map(|id| format!("statement {id}"))
+        .collect();
     ids.join(", ")
 }
 
@@ -533,11 +549,7 @@ fn shown_order<'a>(finding: &Finding<'a>) -> Option<&'a Reference> {
     (!finding.is_suspended).then_some(id)
 }
 
-fn breaks(
-    run: &Run,
-    bank: &ChannelName,
-    found: &Found<'_>,
-) -> Result<Vec<NewBreak>, WorkError> {
+fn breaks(run: &Run, bank: &ChannelName, found: &Found<'_>) -> Result<Vec<NewBreak>, WorkError> {
     let mut breaks = Vec::new();
     for finding in &found.findings {
         if let Some(difference) = finding.difference {
@@ -566,7 +578,11 @@ fn line_break(
         identity: break_identity(bank, difference.name, &line.entry_reference),
         break_name: difference.name.as_str(),
         kind: finding.kind.as_str(),
-        record_no: line.end_to_end_id.as_ref().map_or("", Reference::as_str).to_owned(),
+        record_no: line
+            .end_to_end_id
+            .as_ref()
+            .map_or("", Reference::as_str)
+            .to_owned(),
         channel_trade_no: line.entry_reference.clone(),
         detail: json!({
             "ours": difference.expected.map(amount),

@@ -14,8 +14,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::super::Workbench;
-use super::files::{StatementFile, keep_accepted, kept_content, names_of, read_file, refuse};
+use super::super::booking::{BookedRecords, book_records};
 use super::blocking;
+use super::files::{StatementFile, keep_accepted, kept_content, names_of, read_file, refuse};
 use crate::domain::china::CHINA_STANDARD_TIME;
 use crate::domain::digest::hex_sha256;
 use crate::domain::reconciliation::{
@@ -57,6 +58,7 @@ pub(super) async fn run(
     asked: &Asked,
     room: OwnedSemaphorePermit,
 ) -> Result<Finished, WorkError> {
+    let booked = book_records(run).await?;
     let (folder, asked_for) = (bench.statements.clone(), asked.clone());
     let (read, room) = blocking(room, move || read_files(&folder, &asked_for)).await?;
     let (statements, files) = match read? {
@@ -69,7 +71,7 @@ pub(super) async fn run(
     let (channel, told) = (asked.channel.clone(), files.clone());
     let comparing = move || compare(&channel, &statements, records, &told);
     let (found, _room) = blocking(room, comparing).await?;
-    record(run, asked, &files, &found?).await
+    record(run, asked, &files, &found?, &booked).await
 }
 
 /// Reads every file, one at a time.
@@ -91,7 +93,11 @@ fn read_files(folder: &Path, asked: &Asked) -> Result<Read, WorkError> {
         match added {
             Ok(Added::Whole(_) | Added::Incomplete(..) | Added::SameAs(_)) => files.push(file),
             Err(refusal) => {
-                return Ok(Read::Refused(file, kept_content(bytes), with_cause(&refusal)));
+                return Ok(Read::Refused(
+                    file,
+                    kept_content(bytes),
+                    with_cause(&refusal),
+                ));
             }
         }
     }
@@ -197,6 +203,7 @@ async fn record(
     asked: &Asked,
     files: &[StatementFile],
     found: &Found,
+    booked: &BookedRecords,
 ) -> Result<Finished, WorkError> {
     let summary = json!(found.result.summary).to_string();
     let digest = digest(found, &summary)?;
@@ -211,7 +218,7 @@ async fn record(
     {
         // A record may have lost its mark meanwhile, by a change that makes no difference.
         mark_records(&mut tx, same.id, found).await?;
-        let note = format!("nothing new since version {}", same.version);
+        let note = format!("nothing new since version {}{booked}", same.version);
         return run.done(tx, &note).await;
     }
     let version = latest
@@ -245,7 +252,7 @@ async fn record(
         records::unmark_all_of(&mut tx, earlier.id).await?;
     }
     let note = format!(
-        "version {version}: {} matched, {} breaks",
+        "version {version}: {} matched, {} breaks{booked}",
         found.result.summary.matched,
         breaks.len()
     );

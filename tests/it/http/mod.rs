@@ -6,6 +6,7 @@ mod health;
 mod look;
 mod operate;
 mod pages;
+mod records;
 mod submit;
 
 use std::sync::Arc;
