@@ -48,8 +48,7 @@ fn fetch(house: &House, day_of_month: u32) -> String {
 }
 
 async fn ask(house: &House, key: &str, file: &str) -> JobId {
-    let payload =
-        format!(r#"{{"version":1,"channel":"sandbox_bank","statements":["{file}"]}}"#);
+    let payload = format!(r#"{{"version":1,"channel":"sandbox_bank","statements":["{file}"]}}"#);
     house.submit(JobKind::Reconciliation, key, &payload).await
 }
 
@@ -67,19 +66,31 @@ async fn balances(house: &House) -> Vec<String> {
     balances
         .into_iter()
         .filter(|it| !it.balance.is_zero())
-        .map(|it| format!("{} {} {}", it.account, it.owner, it.balance.to_major_string()))
+        .map(|it| {
+            format!(
+                "{} {} {}",
+                it.account,
+                it.owner,
+                it.balance.to_major_string()
+            )
+        })
         .collect()
 }
 
 /// Name, kind, the bank's number and the signed cash at risk of the breaks in a state.
 async fn breaks(house: &House, state: &str) -> Vec<String> {
     let mut tx = house.store.read().await.unwrap();
-    let found = reconciliations::list_breaks(&mut tx, state, 100).await.unwrap();
+    let found = reconciliations::list_breaks(&mut tx, state, 100)
+        .await
+        .unwrap();
     let mut told: Vec<String> = found
         .into_iter()
         .map(|it| {
             let number = it.channel_trade_no.unwrap_or_default();
-            format!("{} {} {number} {}", it.break_name, it.kind, it.at_risk_minor)
+            format!(
+                "{} {} {number} {}",
+                it.break_name, it.kind, it.at_risk_minor
+            )
         })
         .collect();
     told.sort();
@@ -93,7 +104,11 @@ async fn entries(house: &House) -> usize {
 
 async fn deposit(house: House) {
     let signed = format!("{DEPOSIT_TEXT} 2026-03-01");
-    house.sandbox.handle.bank_deposit(entry(2, 50_000, &signed)).unwrap();
+    house
+        .sandbox
+        .handle
+        .bank_deposit(entry(2, 50_000, &signed))
+        .unwrap();
     let by_name = NewEntry {
         counterparty: DEPOSIT_TEXT,
         ..entry(2, 700, "daily")
@@ -116,7 +131,9 @@ async fn deposit(house: House) {
 
 async fn unexplained(house: House) {
     let sandbox = &house.sandbox.handle;
-    sandbox.bank_debit(entry(2, 1_234, "at the counter")).unwrap();
+    sandbox
+        .bank_debit(entry(2, 1_234, "at the counter"))
+        .unwrap();
     let foreign = reference("NOT-OURS");
     let with_id = NewEntry {
         end_to_end_id: Some(&foreign),
@@ -159,7 +176,10 @@ async fn again(house: House) {
         reconcile(&house, "second", 2).await,
         "nothing new since version 1"
     );
-    assert_eq!((balances(&house).await, entries(&house).await), (before, count));
+    assert_eq!(
+        (balances(&house).await, entries(&house).await),
+        (before, count)
+    );
     assert_eq!(
         breaks(&house, "open").await,
         ["missing_ours deposit SB20260302000001 5000"]
