@@ -14,6 +14,8 @@ mod import;
 mod leases;
 mod operate;
 mod run;
+mod settlements;
+mod setup;
 mod sweep;
 mod tick;
 
@@ -32,6 +34,10 @@ pub use import::ImportError;
 pub use leases::Held;
 pub use operate::OperateError;
 pub use run::{Finished, Run, RunTx};
+pub use settlements::{
+    NewOfflinePayment, OfflinePaymentError, OfflinePaymentRegistered,
+    consents as settlement_consents,
+};
 pub use tick::TickPlan;
 
 use crate::clock::{Clock, Ids};

@@ -119,14 +119,13 @@ impl Engine {
         let mut rings = BTreeSet::new();
         let mut decided = Vec::with_capacity(due.len());
         for (due_at, wished) in due.iter().copied().zip(fates) {
-            let job_id = match wished {
-                TickFate::Fired => self.start(&mut tx, plan, due_at, &mut rings).await?,
-                TickFate::Coalesced | TickFate::Skipped | TickFate::Missed => None,
-            };
-            let fate = match wished {
-                // Its refusal is kept as a rejected submission.
-                TickFate::Fired if job_id.is_none() => TickFate::Skipped,
-                other => other,
+            let (fate, job_id) = match wished {
+                TickFate::Fired => match self.start(&mut tx, plan, due_at, &mut rings).await? {
+                    Some(id) => (TickFate::Fired, Some(id)),
+                    // Its refusal is kept as a rejected submission.
+                    None => (TickFate::Skipped, None),
+                },
+                TickFate::Coalesced | TickFate::Skipped | TickFate::Missed => (wished, None),
             };
             decided.push(Decision {
                 due_at,

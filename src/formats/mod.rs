@@ -5,7 +5,9 @@
 
 pub mod breaks;
 pub mod camt053;
+pub mod merchants;
 pub mod orders;
+pub mod partners;
 pub mod records;
 pub mod rows;
 pub mod statements;

@@ -8,15 +8,21 @@ use std::fmt;
 use std::io::{BufRead, Cursor, Read};
 use std::str::FromStr;
 
-use chrono::{DateTime, FixedOffset};
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveTime};
+use chrono_tz::Tz;
 use clearday_jobs::{Currency, Money};
+use rust_decimal::Decimal;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::text::{Line, LineReader, TextError};
+use crate::domain::fee::{RATE_PLACES_MAX, rate_in_billionths};
 
 /// What some programs write before UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// More digits than a rate has on either side of its point, trailing zeros included; a decimal holds them.
+const RATE_DIGITS_MAX: usize = 12;
 
 /// The columns of a kind of file.
 #[derive(Clone, Copy, Debug)]
@@ -381,6 +387,76 @@ pub(super) fn instant(column: &str, text: &str) -> Result<DateTime<FixedOffset>,
             "is not RFC 3339 with a zone, like 2026-03-02T18:30:00+08:00",
         )
     })
+}
+
+/// Reads words for people: on one line, nothing invisible around them, at most so many characters.
+pub(super) fn text_of(column: &str, text: &str, characters_max: usize) -> Result<String, Fault> {
+    let length = text.chars().count();
+    if length == 0 {
+        return Err(Fault::new(column, "is empty"));
+    }
+    if length > characters_max {
+        let reason = format!("has {length} characters; at most {characters_max} are kept");
+        return Err(Fault::new(column, reason));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Fault::new(column, "holds a control character"));
+    }
+    if text.trim() != text {
+        return Err(Fault::new(column, "begins or ends with a blank"));
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads a rate: a part of one, of at most nine decimal places.
+pub(super) fn rate(column: &str, text: &str) -> Result<Decimal, Fault> {
+    if text.is_empty() {
+        return Err(Fault::new(column, "is empty"));
+    }
+    let is_digit = |byte: u8| byte.is_ascii_digit();
+    let (whole, places) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = [whole, places].iter().all(|part| {
+        !part.is_empty() && part.len() <= RATE_DIGITS_MAX && part.bytes().all(is_digit)
+    });
+    let rate: Option<Decimal> = is_number.then(|| text.parse().ok()).flatten();
+    let rate = rate.filter(|rate| rate_in_billionths(*rate).is_some());
+    let rate = rate.map(|rate| rate.normalize());
+    rate.ok_or_else(|| {
+        let places = RATE_PLACES_MAX;
+        let reason = format!(
+            "is not between 0 and 1 in at most {places} decimal places, like 0.006 for 0.6 %"
+        );
+        Fault::new(column, reason)
+    })
+}
+
+/// Reads a date.
+pub(super) fn date(column: &str, text: &str) -> Result<NaiveDate, Fault> {
+    if text.is_empty() {
+        return Err(Fault::new(column, "is empty"));
+    }
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
+    let date = date.filter(|date| text.len() == 10 && date.to_string() == text);
+    date.ok_or_else(|| Fault::new(column, "is not a date, like 2026-03-02"))
+}
+
+/// Reads a time of day to the minute.
+pub(super) fn time_of_day(column: &str, text: &str) -> Result<NaiveTime, Fault> {
+    let time = NaiveTime::parse_from_str(text, "%H:%M").ok();
+    let time = time.filter(|time| time.format("%H:%M").to_string() == text);
+    time.ok_or_else(|| Fault::new(column, "is not a time of day, like 23:00"))
+}
+
+/// Reads the name of a time zone.
+pub(super) fn zone(column: &str, text: &str) -> Result<Tz, Fault> {
+    let reason = "is no IANA time zone, such as Asia/Shanghai or UTC";
+    text.parse().map_err(|_| Fault::new(column, reason))
+}
+
+/// Reads a yes or no.
+pub(super) fn flag(column: &str, text: &str) -> Result<bool, Fault> {
+    text.parse()
+        .map_err(|_| Fault::new(column, "is not one of true, false"))
 }
 
 /// What is wrong with a column, before its line is known.

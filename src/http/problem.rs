@@ -13,7 +13,8 @@ use serde::Serialize;
 use tracing::{error, warn};
 use utoipa::ToSchema;
 
-use crate::engine::{OperateError, Refusal};
+use crate::domain::approval::SignatureRefusal;
+use crate::engine::{ApprovalError, OperateError, Refusal};
 use crate::store::StoreError;
 
 /// The media type of every error.
@@ -39,6 +40,10 @@ pub(super) enum ProblemKind {
     MethodNotAllowed,
     IdempotencyKeyTaken,
     StateConflict,
+    NoPeople,
+    SamePerson,
+    ApprovalDecided,
+    DigestDiffers,
     PayloadTooLarge,
     UnsupportedEncoding,
     UnsupportedMediaType,
@@ -57,10 +62,16 @@ impl ProblemKind {
             | Self::NoIdempotencyKey
             | Self::BadIdempotencyKey => StatusCode::BAD_REQUEST,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::CrossSite | Self::ForeignHost => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::CrossSite | Self::ForeignHost | Self::NoPeople => {
+                StatusCode::FORBIDDEN
+            }
             Self::NotFound | Self::UnknownKind => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::IdempotencyKeyTaken | Self::StateConflict => StatusCode::CONFLICT,
+            Self::IdempotencyKeyTaken
+            | Self::StateConflict
+            | Self::SamePerson
+            | Self::ApprovalDecided
+            | Self::DigestDiffers => StatusCode::CONFLICT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedEncoding | Self::UnsupportedMediaType => {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
@@ -88,6 +99,10 @@ impl ProblemKind {
             Self::MethodNotAllowed => "urn:problem-type:clearday:method_not_allowed",
             Self::IdempotencyKeyTaken => "urn:problem-type:clearday:idempotency_key_taken",
             Self::StateConflict => "urn:problem-type:clearday:state_conflict",
+            Self::NoPeople => "urn:problem-type:clearday:no_people",
+            Self::SamePerson => "urn:problem-type:clearday:same_person",
+            Self::ApprovalDecided => "urn:problem-type:clearday:approval_decided",
+            Self::DigestDiffers => "urn:problem-type:clearday:digest_differs",
             Self::PayloadTooLarge => "urn:problem-type:clearday:payload_too_large",
             Self::UnsupportedEncoding => "urn:problem-type:clearday:unsupported_encoding",
             Self::UnsupportedMediaType => "urn:problem-type:clearday:unsupported_media_type",
@@ -114,6 +129,10 @@ impl ProblemKind {
             Self::MethodNotAllowed => "Method not allowed",
             Self::IdempotencyKeyTaken => "The idempotency key is taken",
             Self::StateConflict => "The job's state does not allow this",
+            Self::NoPeople => "Nobody is configured who could approve",
+            Self::SamePerson => "Another person must be the second",
+            Self::ApprovalDecided => "The approval is decided already",
+            Self::DigestDiffers => "This is not what was seen",
             Self::PayloadTooLarge => "The payload is too large",
             Self::UnsupportedEncoding => "Unsupported content encoding",
             Self::UnsupportedMediaType => "Unsupported content type",
@@ -249,6 +268,10 @@ impl Problem {
             | ProblemKind::UnknownKind
             | ProblemKind::IdempotencyKeyTaken
             | ProblemKind::StateConflict
+            | ProblemKind::NoPeople
+            | ProblemKind::SamePerson
+            | ProblemKind::ApprovalDecided
+            | ProblemKind::DigestDiffers
             | ProblemKind::PayloadTooLarge
             | ProblemKind::UnsupportedEncoding
             | ProblemKind::UnsupportedMediaType
@@ -315,6 +338,10 @@ impl IntoResponse for Problem {
             | ProblemKind::MethodNotAllowed
             | ProblemKind::IdempotencyKeyTaken
             | ProblemKind::StateConflict
+            | ProblemKind::NoPeople
+            | ProblemKind::SamePerson
+            | ProblemKind::ApprovalDecided
+            | ProblemKind::DigestDiffers
             | ProblemKind::PayloadTooLarge
             | ProblemKind::UnsupportedMediaType
             | ProblemKind::BadPayload
@@ -386,6 +413,26 @@ impl From<OperateError> for Problem {
                 Self::new(ProblemKind::StateConflict, detail).blocked_by(id)
             }
             OperateError::Store(store) => store.into(),
+        }
+    }
+}
+
+impl From<ApprovalError> for Problem {
+    fn from(error: ApprovalError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ApprovalError::NotFound(_) => Self::new(ProblemKind::NotFound, detail),
+            ApprovalError::NotAnApprover { .. } => Self::new(ProblemKind::Forbidden, detail),
+            ApprovalError::Reason => Self::new(ProblemKind::BadPayload, detail).about("reason"),
+            ApprovalError::Refused { refusal, .. } => match refusal {
+                SignatureRefusal::Decided(_) => Self::new(ProblemKind::ApprovalDecided, detail),
+                SignatureRefusal::SamePerson(_) => Self::new(ProblemKind::SamePerson, detail),
+                SignatureRefusal::DigestDiffers(_) => {
+                    Self::new(ProblemKind::DigestDiffers, detail).about("digest")
+                }
+            },
+            ApprovalError::LostRace(_) => Self::new(ProblemKind::Unavailable, detail),
+            ApprovalError::Store(store) => store.into(),
         }
     }
 }

@@ -254,7 +254,9 @@ impl From<ImportError> for Problem {
             ImportError::Refused(row) => refused(vec![row.into()]),
             ImportError::Store(error) => error.into(),
             ImportError::Deadline { .. } => Self::internal("import records", &error),
-            ImportError::LostRace => Self::new(ProblemKind::Unavailable, error.to_string()),
+            ImportError::LostRace | ImportError::MerchantChanged => {
+                Self::new(ProblemKind::Unavailable, error.to_string())
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod events;
 pub mod jobs;
 pub mod ledger;
 pub mod merchants;
+pub mod notices;
 pub mod operations;
 pub mod order_imports;
 pub mod orders;
@@ -302,6 +303,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("jobs", jobs::STATEMENTS),
         ("ledger", ledger::STATEMENTS),
         ("merchants", merchants::STATEMENTS),
+        ("notices", notices::STATEMENTS),
         ("operations", operations::STATEMENTS),
         ("orders", orders::STATEMENTS),
         ("order_imports", order_imports::STATEMENTS),

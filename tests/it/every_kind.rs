@@ -5,11 +5,12 @@
 use chrono::TimeDelta;
 use clearday::domain::job::JobState;
 use clearday::domain::job::is_carried_out;
+use clearday::domain::partner::Delivery;
 use clearday::engine::Acceptance;
-use clearday::store::{orders, reconciliations};
+use clearday::store::{notices, orders, reconciliations};
 use clearday_jobs::{JobId, JobKind, example_for};
 
-use crate::support::house::{House, Mode, expiry_of};
+use crate::support::house::{House, Mode, expiry_of, request_of};
 use crate::support::in_both_modes;
 
 in_both_modes! {
@@ -48,7 +49,14 @@ async fn scene(house: &House, kind: JobKind) -> Option<String> {
             std::fs::write(house.statements.path().join("bill.csv"), bill).unwrap();
             Some(r#"{"version":1,"channel":"wechat_pay","statements":["bill.csv"]}"#.to_owned())
         }
-        JobKind::DeferredAuthorization | JobKind::SettlementRun | JobKind::PartnerNotification => {
+        JobKind::PartnerNotification => {
+            house
+                .open_order_until("O-9", "O-9", house.clock.now() + TimeDelta::days(1))
+                .await;
+            house.partner("P-1", Delivery::All).await;
+            Some(request_of("O-9", "P-1"))
+        }
+        JobKind::DeferredAuthorization | JobKind::SettlementRun => {
             assert!(!is_carried_out(kind), "{kind} needs a scene here");
             None
         }
@@ -66,8 +74,16 @@ async fn world(house: &House) -> String {
     let vanished = reconciliations::list_breaks(&mut tx, "vanished", 1_000)
         .await
         .unwrap();
+    let (order_no, partner) = ("O-9".parse().unwrap(), "P-1");
+    let notices = notices::to_recipient(&mut tx, &order_no, partner)
+        .await
+        .unwrap();
+    let mailroom = &house.mailroom.handle;
+    let arrived = (mailroom.sms(), mailroom.mails(), mailroom.webhooks());
     let effects = house.sandbox.handle.effects();
-    format!("{orders:#?}\n{runs:#?}\n{open:#?}\n{vanished:#?}\n{effects:#?}")
+    format!(
+        "{orders:#?}\n{runs:#?}\n{open:#?}\n{vanished:#?}\n{effects:#?}\n{notices:#?}\n{arrived:#?}"
+    )
 }
 
 async fn run_to_its_end(house: &House, kind: JobKind, key: &str, payload: &str) -> JobId {

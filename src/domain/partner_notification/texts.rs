@@ -52,15 +52,17 @@ impl PayLinkTemplate {
 
 /// RFC 3986, 2.3: everything but the unreserved characters.
 fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    text.bytes()
+        .map(|byte| {
+            if is_plain(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
 }
 
 /// What a text is made of.
@@ -133,14 +135,12 @@ fn subject(told: &Told<'_>) -> String {
 }
 
 fn long(told: &Told<'_>, link: Option<&str>) -> String {
-    let mut text = short(told, link);
-    if link.is_some() {
-        let (order_no, total) = (&told.order.order_no, told.order.total);
-        text.push_str(&format!(
-            "\n\n订单 Order: {order_no}\n金额 Amount: {total}\n"
-        ));
+    let text = short(told, link);
+    if link.is_none() {
+        return text;
     }
-    text
+    let (order_no, total) = (&told.order.order_no, told.order.total);
+    format!("{text}\n\n订单 Order: {order_no}\n金额 Amount: {total}\n")
 }
 
 fn body(told: &Told<'_>, link: Option<&str>) -> String {

@@ -10,6 +10,7 @@ pub mod decide;
 pub mod part;
 pub mod period;
 pub mod public;
+pub mod request;
 mod settlement;
 mod state;
 

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod access;
+mod approvals;
 mod health;
 mod look;
 mod operate;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clearday_jobs::ChannelName;
+use clearday_jobs::{ChannelName, Reference};
 use serde_json::json;
 
 use super::Sheet;
@@ -18,6 +18,7 @@ use crate::engine::{Run, RunTx, WorkError};
 use crate::formats::camt053::BankLine;
 use crate::store::{bank_lines, ledger, reconciliations};
 use crate::workers::Workbench;
+use crate::workers::settlement_run::evidence::{self, BankFact, Shown};
 use crate::workers::suspense::{self, BankMovement, break_identity};
 
 /// A line on its way into the books.
@@ -80,7 +81,7 @@ async fn take_line<'a>(
     Entry { sheet, line }: Entry<'a>,
     facts: &[KnownFact],
 ) -> Result<Finding<'a>, WorkError> {
-    let evidence = evidence(sheet, line);
+    let evidence = told(sheet, line);
     let movement = BankMovement {
         bank,
         number: &line.entry_reference,
@@ -155,16 +156,59 @@ async fn ask(
     movement: &BankMovement<'_>,
     channel: Option<&ChannelName>,
 ) -> Result<Answer, WorkError> {
-    match question {
-        Question::Deposit => match channel {
-            Some(channel) => deposit(run, tx, movement, channel).await,
-            None => Ok(Answer::NotOurs),
-        },
-        Question::ConfirmPart | Question::ReturnPart | Question::OfflinePayment => {
-            let _ = (run, tx, line);
-            Ok(Answer::NotOurs)
+    let fact = fact(movement)?;
+    let shown = match question {
+        Question::Deposit => {
+            let Some(channel) = channel else {
+                return Ok(Answer::NotOurs);
+            };
+            return deposit(run, tx, movement, channel).await;
         }
-    }
+        Question::ConfirmPart => match &line.end_to_end_id {
+            Some(id) => evidence::confirm_part(run, tx, id, &fact).await?,
+            None => Shown::NotOurs,
+        },
+        Question::ReturnPart => match &line.end_to_end_id {
+            Some(id) => evidence::return_part(run, tx, id, &fact).await?,
+            None => Shown::NotOurs,
+        },
+        Question::OfflinePayment => {
+            evidence::offline_on_statement(run, tx, &every_reference(line), &fact).await?
+        }
+    };
+    Ok(match shown {
+        Shown::Booked | Shown::Known => Answer::Explained,
+        Shown::SecondDebit { .. } => Answer::SecondDebit,
+        Shown::Differs { expected } => Answer::Differs { expected },
+        Shown::NotOurs => Answer::NotOurs,
+    })
+}
+
+/// The movement as settlements are told of it: above zero, whichever way it went.
+fn fact<'a>(movement: &BankMovement<'a>) -> Result<BankFact<'a>, WorkError> {
+    let amount = if movement.amount.is_negative() {
+        movement.amount.checked_neg()
+    } else {
+        Ok(movement.amount)
+    };
+    Ok(BankFact {
+        bank: movement.bank,
+        number: movement.number,
+        amount: amount.map_err(|error| WorkError::Invalid(error.to_string()))?,
+        booked_on: movement.booked_on,
+        evidence: movement.evidence,
+    })
+}
+
+/// Everything on the line that may be the number under which somebody registered a payment.
+fn every_reference(line: &BankLine) -> Vec<&str> {
+    let words = line.text.split_whitespace();
+    let carried = line.references.iter().map(String::as_str);
+    std::iter::once(line.entry_reference.as_str())
+        .chain(line.end_to_end_id.as_ref().map(Reference::as_str))
+        .chain(carried)
+        .chain(words)
+        .collect()
 }
 
 /// A channel paid us what it owes, or a part of it.
@@ -202,7 +246,7 @@ fn signing_channel<'a>(bench: &'a Workbench, line: &BankLine) -> Option<&'a Chan
 }
 
 /// The line and where it stands; not who is on the other side.
-fn evidence(sheet: &Sheet, line: &BankLine) -> String {
+fn told(sheet: &Sheet, line: &BankLine) -> String {
     json!({
         "file_sha256": sheet.file_sha256,
         "statement": sheet.statement.statement_id,
