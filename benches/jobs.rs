@@ -119,6 +119,7 @@ fn start(store: &Store) -> Daemon {
             pay_link: None,
             banks: Arc::default(),
             deposit_texts: Arc::default(),
+            approvals: Arc::default(),
             statements: std::env::temp_dir(),
             heavy: Arc::new(tokio::sync::Semaphore::new(1)),
         }),

@@ -80,6 +80,7 @@ impl Parts {
             pay_link: pay_link(settings),
             banks: Arc::new(Banks::build(banks, &now)?),
             deposit_texts: Arc::new(deposit_texts(&settings.channels)),
+            approvals: Arc::new(settings.approvals.clone()),
             statements: settings.statements.directory.clone(),
             heavy: Arc::new(Semaphore::new(HEAVY_JOBS_MAX)),
         };

@@ -5,8 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use clearday_jobs::Money;
+
 use super::layers::Node;
-use super::{Bank, Channel, ConfigError, Jobs, Log, Secret, Settings, Smtp};
+use super::{
+    Approvals, Bank, CatchUp, Channel, ConfigError, Jobs, Log, Schedule, Secret, Settings, Smtp,
+};
 use crate::domain::partner_notification::PayLinkTemplate;
 use crate::telemetry;
 
@@ -60,15 +64,28 @@ impl Checks<'_> {
         self.urls(settings)?;
         self.jobs(&settings.jobs)?;
         self.log(&settings.log)?;
+        self.approvals(&settings.approvals)?;
         self.people(settings)?;
         self.messages(settings)?;
         self.channels(&settings.channels)?;
         self.banks(&settings.banks, &settings.channels)?;
-        self.unique(
-            "schedules",
-            "name",
-            settings.schedules.iter().map(|it| &it.name),
-        )
+        self.schedules(&settings.schedules)
+    }
+
+    fn schedules(&self, schedules: &[Schedule]) -> Result<(), ConfigError> {
+        for (index, schedule) in schedules.iter().enumerate() {
+            let Some(most) = schedule.catch_up_max else {
+                continue;
+            };
+            let key = format!("schedules[{index}].catch_up_max");
+            match schedule.catch_up {
+                CatchUp::All => self.between(&key, most, 1, 1_000)?,
+                CatchUp::Coalesce | CatchUp::Skip => {
+                    return Err(self.refuse(key, "belongs to `catch_up = \"all\"`"));
+                }
+            }
+        }
+        self.unique("schedules", "name", schedules.iter().map(|it| &it.name))
     }
 
     fn urls(&self, settings: &Settings) -> Result<(), ConfigError> {
@@ -124,6 +141,20 @@ impl Checks<'_> {
             .map_err(|error| self.refuse("log.filter", error.to_string()))
     }
 
+    fn approvals(&self, approvals: &Approvals) -> Result<(), ConfigError> {
+        let list = "approvals.two_people_from";
+        let limits = &approvals.two_people_from;
+        for (index, limit) in limits.iter().enumerate() {
+            let reason = match Money::parse_major(&limit.amount, limit.currency) {
+                Ok(amount) if !amount.is_negative() => continue,
+                Ok(_) => "must not be negative".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            return Err(self.refuse(format!("{list}[{index}].amount"), reason));
+        }
+        self.unique(list, "currency", limits.iter().map(|it| it.currency))
+    }
+
     fn people(&self, settings: &Settings) -> Result<(), ConfigError> {
         let people = &settings.people;
         if people.is_empty() && !settings.http.listen.ip().is_loopback() {
@@ -131,7 +162,16 @@ impl Checks<'_> {
                           or listen on 127.0.0.1";
             return Err(self.refuse("http.listen", reason));
         }
-        self.unique("people", "name", people.iter().map(|it| &it.name))?;
+        for (index, person) in people.iter().enumerate() {
+            let name = &person.name;
+            if name.trim() != name || name.chars().any(char::is_control) {
+                let reason = "must have no blanks around it and no control character";
+                return Err(self.refuse(format!("people[{index}].name"), reason));
+            }
+        }
+        // Two people must be two people: `Wang` and `wang` could approve each other's payouts.
+        let names = people.iter().map(|it| it.name.to_lowercase());
+        self.unique("people", "name", names)?;
         self.unique(
             "people",
             "token_sha256",

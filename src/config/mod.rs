@@ -57,6 +57,9 @@ pub struct Settings {
     pub sms: Sms,
     /// How webhooks go.
     pub webhooks: Webhooks,
+    /// What takes two people.
+    #[serde(default)]
+    pub approvals: Approvals,
     /// Who may use the HTTP interface.
     #[serde(default)]
     pub people: Vec<Person>,
@@ -162,6 +165,39 @@ pub enum LogFormat {
 pub struct Statements {
     /// The folder that channel statements arrive in.
     pub directory: PathBuf,
+}
+
+/// `[approvals]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approvals {
+    /// From which amount on a payout takes two people, for each currency that has a limit.
+    #[serde(default)]
+    pub two_people_from: Vec<TwoPeopleFrom>,
+}
+
+/// `[[approvals.two_people_from]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TwoPeopleFrom {
+    /// The currency of the limit.
+    pub currency: Currency,
+    /// The least amount that takes two people, in major units; what a payee gets on one day counts
+    /// together.
+    #[serde(deserialize_with = "values::text")]
+    pub amount: String,
+}
+
+impl Approvals {
+    /// The least amount in this currency that takes two people; `None`: every amount does.
+    pub fn limit(&self, currency: Currency) -> Option<Money> {
+        let limit = self
+            .two_people_from
+            .iter()
+            .find(|limit| limit.currency == currency)?;
+        // Read once already by the checks; what could not be read would be no limit.
+        Money::parse_major(&limit.amount, currency).ok()
+    }
 }
 
 /// `[[people]]`
@@ -371,6 +407,25 @@ pub struct Schedule {
     /// How many days before the tick's own the job is about.
     #[serde(default, deserialize_with = "values::whole")]
     pub days_back: u32,
+    /// What becomes of ticks that were due while nobody ran.
+    #[serde(default)]
+    pub catch_up: CatchUp,
+    /// With [`CatchUp::All`]: how many fire at most; 100 where it is not said.
+    #[serde(default, deserialize_with = "values::some_whole")]
+    pub catch_up_max: Option<u32>,
+}
+
+/// What becomes of ticks that were due while nobody ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CatchUp {
+    /// The latest fires for all of them.
+    #[default]
+    Coalesce,
+    /// Each fires, up to a number.
+    All,
+    /// What is late is skipped.
+    Skip,
 }
 
 impl Settings {

@@ -92,6 +92,11 @@ pub(super) fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error>
     from.deserialize_u32(WholeNumber)
 }
 
+/// Reads a whole number that may be left out.
+pub(super) fn some_whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+    whole(from).map(Some)
+}
+
 /// Reads a number of seconds.
 pub(super) fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     whole(from).map(|seconds| Duration::from_secs(seconds.into()))

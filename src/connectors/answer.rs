@@ -86,6 +86,10 @@ pub struct Capabilities {
     pub capture: bool,
     /// Takes money at once.
     pub charge: bool,
+    /// Lets go of money that was held.
+    pub void: bool,
+    /// Lets go of a part of it.
+    pub reduce: bool,
     /// Closes a payment so that no money can come any more.
     pub close: bool,
     /// Says where a payment stands.
@@ -96,6 +100,10 @@ pub struct Capabilities {
     pub statement: bool,
     /// A second close of the same payment is success and has no second effect.
     pub close_is_idempotent: bool,
+    /// The same key again holds no money twice.
+    pub authorize_is_idempotent: bool,
+    /// The same key again lets go of nothing twice.
+    pub void_is_idempotent: bool,
     /// The longest a request may be on its way before it can no longer take effect. "Not found"
     /// proves nothing earlier than this after the last request was sent.
     pub processing_window: Duration,

@@ -5,6 +5,7 @@
 //! every question it must answer.
 
 mod answer;
+pub mod authorizations;
 pub mod bank;
 mod error;
 pub mod messages;
@@ -12,7 +13,8 @@ mod outbound;
 pub mod sandbox;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use clearday_jobs::{ChannelName, Reference};
@@ -20,6 +22,7 @@ use clearday_jobs::{ChannelName, Reference};
 pub use answer::{
     Capabilities, CloseAnswer, CloseOutcome, Evidence, PaymentState, QueryAnswer, Receipt,
 };
+pub use authorizations::{HoldAnswer, HoldOrder, HoldState};
 pub use bank::{
     Bank, BankAccount, BankCapabilities, BankConnector, BankSettings, Banks, PayoutAnswer,
     PayoutOrder, PayoutState,
@@ -27,6 +30,8 @@ pub use bank::{
 pub use error::{ChannelError, DeclineCode, ErrorClass, SetupError, TransportError, Trouble};
 pub use outbound::{ANSWER_BYTES_MAX, Timeouts, install_tls_provider};
 pub use sandbox::{SandboxChannel, SandboxSettings};
+
+use crate::domain::breaker::{Admission, Breaker};
 
 /// Tells the time; evidence and the sandbox's books are stamped with it.
 pub type Now = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
@@ -69,41 +74,83 @@ impl Channels {
     }
 }
 
-/// One payment channel.
+/// One payment channel, and what this process has heard of it lately.
+pub struct Channel {
+    connector: Connector,
+    breaker: Mutex<Breaker>,
+    now: Now,
+}
+
+/// What speaks to a channel.
 #[derive(Debug)]
-pub enum Channel {
+enum Connector {
     /// The payment channel inside the binary.
     Sandbox(SandboxChannel),
 }
 
 impl Channel {
     fn build(name: ChannelName, settings: ChannelSettings, now: &Now) -> Result<Self, SetupError> {
-        match settings {
+        let connector = match settings {
             ChannelSettings::Sandbox(settings) => {
-                SandboxChannel::new(name, &settings, Arc::clone(now)).map(Self::Sandbox)
+                SandboxChannel::new(name, &settings, Arc::clone(now)).map(Connector::Sandbox)?
+            }
+        };
+        Ok(Self {
+            connector,
+            breaker: Mutex::default(),
+            now: Arc::clone(now),
+        })
+    }
+
+    /// Asks whether a call may go out now. A channel that was unavailable several times in a row is left alone for a
+    /// while, and then called at a pace.
+    pub fn admit(&self) -> Admission {
+        self.breaker().admit((self.now)())
+    }
+
+    /// Until when no call goes out because the channel was unavailable several times in a row.
+    pub fn breaker_open_until(&self) -> Option<DateTime<Utc>> {
+        self.breaker().open_until()
+    }
+
+    /// Lets the breaker know what became of a call.
+    fn heard<T>(&self, answer: Result<T, ChannelError>) -> Result<T, ChannelError> {
+        match &answer {
+            Err(ChannelError::Unavailable(_)) => self.breaker().failed((self.now)()),
+            // It left, and perhaps nobody was there: that says neither.
+            Err(ChannelError::Unknown(_)) => {}
+            Ok(_) | Err(ChannelError::Declined { .. } | ChannelError::Invalid(_)) => {
+                self.breaker().answered();
             }
         }
+        answer
+    }
+
+    /// A poisoned lock is taken all the same: no step in here stops half-way.
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The name that orders use for it.
     pub fn name(&self) -> &ChannelName {
-        match self {
-            Self::Sandbox(sandbox) => sandbox.name(),
+        match &self.connector {
+            Connector::Sandbox(sandbox) => sandbox.name(),
         }
     }
 
     /// What it can do and promises.
     pub fn capabilities(&self) -> Capabilities {
-        match self {
-            Self::Sandbox(sandbox) => sandbox.capabilities(),
+        match &self.connector {
+            Connector::Sandbox(sandbox) => sandbox.capabilities(),
         }
     }
 
     /// Asks where a payment stands. Changes nothing, so it may be asked again after any error.
     pub async fn query(&self, reference: &Reference) -> Result<QueryAnswer, ChannelError> {
-        match self {
-            Self::Sandbox(sandbox) => sandbox.query(reference).await,
-        }
+        let answer = match &self.connector {
+            Connector::Sandbox(sandbox) => sandbox.query(reference).await,
+        };
+        self.heard(answer)
     }
 
     /// Asks the channel to take no money for a payment any more.
@@ -114,8 +161,19 @@ impl Channel {
         reference: &Reference,
         idempotency_key: &str,
     ) -> Result<CloseAnswer, ChannelError> {
-        match self {
-            Self::Sandbox(sandbox) => sandbox.close(reference, idempotency_key).await,
-        }
+        let answer = match &self.connector {
+            Connector::Sandbox(sandbox) => sandbox.close(reference, idempotency_key).await,
+        };
+        self.heard(answer)
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Channel")
+            .field("connector", &self.connector)
+            .field("breaker", &self.breaker())
+            .finish_non_exhaustive()
     }
 }

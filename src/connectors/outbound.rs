@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::{ChannelError, SetupError, TransportError, Trouble};
 use super::{Evidence, Now};
+use crate::domain::redact::redact_text;
 
 /// What is kept of an answer. A channel's answers are below 4 KiB; whatever is longer is not an answer.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
@@ -116,7 +117,8 @@ impl Outbound {
             asked = format!("{asked}\nidempotency-key: {key}");
         }
         if let Some(body) = ask.body {
-            asked = format!("{asked}\n{body}");
+            // Evidence is read by more people than may charge a card.
+            asked = format!("{asked}\n{}", redact_text(&body));
             builder = builder.header(CONTENT_TYPE, "application/json").body(body);
         }
 

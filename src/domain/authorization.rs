@@ -5,7 +5,9 @@
 //! asks.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use clearday_jobs::{Capture, ChannelName, MerchantId, MethodId, Money, OrderNo, Reference};
+use clearday_jobs::{
+    Capture, ChannelName, MerchantId, MethodGroup, MethodId, Money, OrderNo, Reference,
+};
 use sha2::{Digest, Sha256};
 
 use super::operation::{Operation, OperationState};
@@ -180,6 +182,8 @@ pub struct Authorization {
     pub merchant_id: MerchantId,
     /// The method it was asked from.
     pub method_id: MethodId,
+    /// The group of that method.
+    pub group: MethodGroup,
     /// Counts what was asked from the method for this order; 1 is the first.
     pub number: u32,
     /// Who takes the money.
@@ -205,7 +209,7 @@ pub struct Authorization {
 pub struct AuthorizationWithCall {
     /// The authorization.
     pub authorization: Authorization,
-    /// The newest call: to let it go where that was asked for, else to authorize.
+    /// The newest call: to let it go where that was ever asked for, else to authorize.
     pub call: Option<Operation>,
 }
 
@@ -436,6 +440,7 @@ mod tests {
             order_no: "O-1".parse().unwrap(),
             merchant_id: "M-1".parse().unwrap(),
             method_id: "card".parse().unwrap(),
+            group: MethodGroup::CreditCard,
             number: 1,
             capture: Capture::Manual,
             amount: cny(100),

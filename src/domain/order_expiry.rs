@@ -8,7 +8,7 @@
 //! could still take money.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use clearday_jobs::{Money, MoneyError};
+use clearday_jobs::{MerchantId, Money, MoneyError};
 
 use super::operation::{Operation, OperationState};
 use super::order::{Order, OrderState, PaymentReference, ReferenceState};
@@ -27,6 +27,15 @@ pub struct GroupSnapshot {
     pub orders: Vec<Order>,
     /// Every reference ever issued for it, with the newest attempt to close it.
     pub references: Vec<(PaymentReference, Option<Operation>)>,
+}
+
+impl GroupSnapshot {
+    /// The merchant whose orders all of them are; none when they are of several.
+    pub fn sole_merchant(&self) -> Option<&MerchantId> {
+        let first = &self.orders.first()?.merchant_id;
+        let is_theirs = |order: &Order| order.merchant_id == *first;
+        self.orders.iter().all(is_theirs).then_some(first)
+    }
 }
 
 /// What to do with a group now.

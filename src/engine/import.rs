@@ -6,24 +6,22 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use chrono::{SecondsFormat, SubsecRound};
-use clearday_jobs::{JobKind, OrderExpiry, Reference, Version};
+use chrono::SecondsFormat;
+use clearday_jobs::{JobKind, OrderExpiry, Version};
 
 use super::accept::{Acceptance, Source, Submission};
 use super::{Engine, Refusal};
 use crate::domain::import::orders::OrderRow;
 use crate::domain::import::plan::{Deadline, ImportPlan, plan_orders};
-use crate::domain::import::records::{RecordRow, decide_record_update};
+use crate::domain::import::records::{RecordBatch, RecordRow, decide_record_update};
 use crate::domain::import::{ImportSummary, RefusedRow, RowEffect};
-use crate::domain::record::{Record, RecordKind};
+use crate::domain::record::Record;
 use crate::store::orders::OrderChange;
 use crate::store::records::CHUNK_RECORDS_MAX;
 use crate::store::{StoreError, Tx, order_imports, orders, records};
 
 /// Jobs accepted together; a bound on memory, not on speed.
 const DEADLINES_PER_BATCH: usize = 1_000;
-/// Both databases keep microseconds; a finer instant would not come back equal.
-const SUBSECOND_DIGITS: u16 = 6;
 
 /// Why a file was not imported; nothing of it was.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +41,9 @@ pub enum ImportError {
     /// Somebody else changed an order of the file meanwhile; again, the file will see it.
     #[error("an order of the file was changed while it was being imported: import it again")]
     LostRace,
+    /// Somebody else changed a merchant of the file meanwhile; again, the file will see it.
+    #[error("a merchant of the file was changed while it was being imported: import it again")]
+    MerchantChanged,
     /// The database refused or did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -107,17 +108,23 @@ impl Engine {
 
     /// Imports a file of records.
     pub async fn import_records(&self, rows: Vec<RecordRow>) -> Result<ImportSummary, ImportError> {
+        self.import_batch(&RecordBatch::new(rows)?).await
+    }
+
+    /// Imports records that are sorted already, which for many takes a while.
+    pub async fn import_batch(&self, batch: &RecordBatch) -> Result<ImportSummary, ImportError> {
         let mut summary = ImportSummary::default();
-        let rows = in_key_order(rows, &mut summary)?;
+        summary.count(RowEffect::Unchanged, batch.repeated());
         let mut tx = self.store().begin().await?;
-        for chunk in rows.chunks(CHUNK_RECORDS_MAX) {
+        for chunk in batch.rows().chunks(CHUNK_RECORDS_MAX) {
             self.import_chunk(&mut tx, chunk, &mut summary).await?;
         }
         tx.commit().await?;
         Ok(summary)
     }
 
-    /// Writes the new ones down first, since most files are new; only what is left is compared.
+    /// Writes the new ones down first, since most files are new; only what is left is compared. Whatever was there
+    /// is held from then on, so that the comparison stays true until the commit.
     async fn import_chunk(
         &self,
         tx: &mut Tx,
@@ -136,11 +143,11 @@ impl Engine {
             .map(|it| (it.kind, it.record_no.as_str()))
             .collect();
         let known = records::find(tx, &numbers).await?;
-        let known: HashMap<_, &Record> = known.iter().map(|it| (key(it), it)).collect();
+        let known: HashMap<_, &Record> = known.iter().map(|it| (it.key(), it)).collect();
         let mut changed = Vec::new();
         let mut same = 0_u64;
         for row in chunk {
-            let known = known.get(&key(&row.record)).ok_or(ImportError::LostRace)?;
+            let known = known.get(&row.record.key()).ok_or(ImportError::LostRace)?;
             match decide_record_update(known, &row.record).map_err(|it| it.at(row.line))? {
                 RowEffect::Changed => changed.push(&row.record),
                 RowEffect::New | RowEffect::Unchanged => same = same.saturating_add(1),
@@ -184,35 +191,4 @@ fn expiry_of(deadline: &Deadline) -> Submission {
         source: Source::Import,
         fault: None,
     }
-}
-
-fn key(record: &Record) -> (RecordKind, &Reference) {
-    (record.kind, &record.record_no)
-}
-
-/// Sorts records by their key, so that two imports take locks in one order and rows go to one end
-/// of the index; a record that is there twice is left out once, if it says the same.
-fn in_key_order(
-    mut rows: Vec<RecordRow>,
-    summary: &mut ImportSummary,
-) -> Result<Vec<RecordRow>, RefusedRow> {
-    for row in &mut rows {
-        row.record.occurred_at = row.record.occurred_at.trunc_subsecs(SUBSECOND_DIGITS);
-    }
-    rows.sort_by(|one, other| key(&one.record).cmp(&key(&other.record)));
-    for (one, other) in rows.iter().zip(rows.iter().skip(1)) {
-        if key(&one.record) == key(&other.record) && one.record != other.record {
-            let (kind, number) = key(&other.record);
-            return Err(RefusedRow {
-                line: other.line,
-                column: "record_no",
-                reason: format!("{kind} {number} is on line {} with other values", one.line),
-            });
-        }
-    }
-    let before = rows.len();
-    rows.dedup_by(|one, other| key(&one.record) == key(&other.record));
-    let repeated = u64::try_from(before.saturating_sub(rows.len())).unwrap_or(u64::MAX);
-    summary.count(RowEffect::Unchanged, repeated);
-    Ok(rows)
 }

@@ -11,6 +11,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
+use crate::domain::approval::{ApprovalAction, ApprovalState};
 use crate::domain::job::{Job, JobState, Priority};
 use crate::domain::mask::mask_target;
 use crate::domain::notice::Notice;
@@ -383,6 +384,40 @@ pub(super) struct KindName;
 /// The names of [`JobState::ALL`] in the API's description.
 #[derive(Debug)]
 pub(super) struct StateName;
+
+/// The names of [`ApprovalState::ALL`] in the API's description.
+#[derive(Debug)]
+pub(super) struct ApprovalStateName;
+
+/// The names of [`ApprovalAction::ALL`] in the API's description.
+#[derive(Debug)]
+pub(super) struct ApprovalActionName;
+
+impl PartialSchema for ApprovalStateName {
+    fn schema() -> RefOr<Schema> {
+        let names: Vec<&str> = ApprovalState::ALL.iter().map(|it| it.as_str()).collect();
+        one_of_names("Where an approval is in its life.", &names)
+    }
+}
+
+impl PartialSchema for ApprovalActionName {
+    fn schema() -> RefOr<Schema> {
+        let names: Vec<&str> = ApprovalAction::ALL.iter().map(|it| it.as_str()).collect();
+        one_of_names("What is to be approved.", &names)
+    }
+}
+
+impl ToSchema for ApprovalStateName {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "ApprovalState".into()
+    }
+}
+
+impl ToSchema for ApprovalActionName {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "ApprovalAction".into()
+    }
+}
 
 impl PartialSchema for KindName {
     fn schema() -> RefOr<Schema> {

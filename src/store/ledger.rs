@@ -14,12 +14,15 @@ use super::jobs::{bound, parse};
 use super::statement::statements;
 use super::{StoreError, Timestamp, Tx, on_both};
 use crate::clock::Ids;
-use crate::domain::ledger::{Account, Entry, Fact, FactKey, Posting};
+use crate::domain::ledger::booking::KnownFact;
+use crate::domain::ledger::{Account, Entry, Fact, FactKey, FactKind, Posting};
 
 /// Entries per statement: with eleven values each this stays below SQLite's 32,766.
 pub const CHUNK_ENTRIES_MAX: usize = 1_000;
 /// Postings per statement, with eight values each.
 const CHUNK_POSTINGS_MAX: usize = 2_000;
+/// Facts per statement, with ten values each.
+const CHUNK_FACTS_MAX: usize = 1_000;
 
 macro_rules! entry_columns {
     () => {
@@ -486,6 +489,84 @@ pub async fn book_fact(tx: &mut Tx, key: &FactKey, entry_id: Uuid) -> Result<boo
             .rows_affected()
     });
     Ok(moved == 1)
+}
+
+/// What is known of the facts with these numbers, by number.
+pub async fn known_facts(
+    tx: &mut Tx,
+    account: &str,
+    kind: FactKind,
+    numbers: &[&str],
+) -> Result<Vec<(String, KnownFact)>, StoreError> {
+    let mut known = Vec::new();
+    for chunk in numbers.chunks(CHUNK_FACTS_MAX) {
+        let rows: Vec<KnownFactRow> = on_both!(tx, Db, connection => {
+            let mut query = QueryBuilder::<Db>::new(
+                "SELECT external_no, amount_minor, currency, source, entry_id FROM money_facts WHERE account = ",
+            );
+            query.push_bind(account).push(" AND kind = ").push_bind(kind.as_str());
+            query.push(" AND external_no IN (");
+            let mut list = query.separated(", ");
+            for number in chunk {
+                list.push_bind(*number);
+            }
+            query.push(")");
+            query.build_query_as().persistent(false).fetch_all(connection).await?
+        });
+        for row in rows {
+            let fact = KnownFact {
+                amount: Money::from_minor(row.amount_minor, parse("currency", &row.currency)?),
+                source: parse("source", &row.source)?,
+                is_booked: row.entry_id.is_some(),
+            };
+            known.push((row.external_no, fact));
+        }
+    }
+    Ok(known)
+}
+
+#[derive(FromRow)]
+struct KnownFactRow {
+    external_no: String,
+    amount_minor: i64,
+    currency: String,
+    source: String,
+    entry_id: Option<Uuid>,
+}
+
+/// Writes facts down with the entries that book them, and books those that were known without an
+/// entry; returns how many, which is all of them unless somebody else was faster. Each is there once.
+pub async fn book_facts(
+    tx: &mut Tx,
+    facts: &[(&Fact, Option<Uuid>)],
+    now: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    let mut booked = 0_u64;
+    for chunk in facts.chunks(CHUNK_FACTS_MAX) {
+        let written = on_both!(tx, Db, connection => {
+            let mut query = QueryBuilder::<Db>::new(concat!("INSERT INTO money_facts (", fact_columns!(), ") "));
+            query.push_values(chunk, |mut row, (fact, entry_id)| {
+                row.push_bind(fact.key.account.as_str())
+                    .push_bind(fact.key.kind.as_str())
+                    .push_bind(fact.key.external_no.as_str())
+                    .push_bind(fact.amount.minor_units())
+                    .push_bind(fact.amount.currency().code())
+                    .push_bind(Timestamp(fact.occurred_at))
+                    .push_bind(fact.source.as_str())
+                    .push_bind(fact.evidence.as_str())
+                    .push_bind(*entry_id)
+                    .push_bind(Timestamp(now));
+            });
+            query.push(
+                " ON CONFLICT (account, kind, external_no) DO UPDATE SET entry_id = excluded.entry_id \
+                 WHERE money_facts.entry_id IS NULL AND money_facts.source <> 'record' \
+                 AND money_facts.amount_minor = excluded.amount_minor AND money_facts.currency = excluded.currency",
+            );
+            query.build().execute(connection).await?.rows_affected()
+        });
+        booked = booked.saturating_add(written);
+    }
+    Ok(booked)
 }
 
 /// A fact as it is kept.

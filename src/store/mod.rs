@@ -12,6 +12,8 @@
 
 pub mod approvals;
 pub mod audit;
+pub mod authorizations;
+pub mod bookings;
 mod error;
 pub mod events;
 pub mod jobs;
@@ -26,6 +28,8 @@ pub mod partners;
 pub mod reconciliations;
 pub mod records;
 pub mod rejections;
+pub mod settlement_items;
+pub mod settlements;
 pub mod statement;
 pub mod ticks;
 mod timestamp;
@@ -291,6 +295,8 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
     let files = [
         ("approvals", approvals::STATEMENTS),
         ("audit", audit::STATEMENTS),
+        ("authorizations", authorizations::STATEMENTS),
+        ("bookings", bookings::STATEMENTS),
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),
         ("ledger", ledger::STATEMENTS),
@@ -304,6 +310,8 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("overview", overview::STATEMENTS),
         ("records", records::STATEMENTS),
         ("rejections", rejections::STATEMENTS),
+        ("settlement_items", settlement_items::STATEMENTS),
+        ("settlements", settlements::STATEMENTS),
         ("ticks", ticks::STATEMENTS),
     ];
     let named = files.into_iter().flat_map(|(file, statements)| {

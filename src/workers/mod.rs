@@ -3,11 +3,14 @@
 //! A worker decides nothing itself (`domain/` does) and commits nothing itself (its [`Run`] does,
 //! under the lease). It proves its end by returning [`Finished`].
 
+mod booking;
 mod calls;
 pub mod messages;
+mod money;
 mod order_expiry;
 mod partner_notification;
 mod reconciliation;
+mod settlement_run;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,10 +19,13 @@ use std::sync::Arc;
 use clearday_jobs::{ChannelName, Payload};
 use tokio::sync::Semaphore;
 
+use crate::config::Approvals;
 use crate::connectors::messages::Messages;
 use crate::connectors::{Banks, Channels};
 use crate::domain::partner_notification::PayLinkTemplate;
 use crate::engine::{Finished, Handler, Run, WorkError};
+
+pub use settlement_run::{PlanError, Scope, preview as preview_settlements};
 
 /// What workers need of the outside.
 #[derive(Clone, Debug)]
@@ -34,6 +40,8 @@ pub struct Workbench {
     pub banks: Arc<Banks>,
     /// By channel, what a bank's statement says where the channel deposits what it owes.
     pub deposit_texts: Arc<BTreeMap<ChannelName, String>>,
+    /// From which amounts on people must agree.
+    pub approvals: Arc<Approvals>,
     /// Where statement files are put for reconciliation.
     pub statements: PathBuf,
     /// Room for work that holds much memory or keeps a core busy.
@@ -56,8 +64,10 @@ async fn carry_out(bench: &Workbench, run: Run) -> Result<Finished, WorkError> {
         Payload::OrderExpiry(asked) => order_expiry::run(bench, &run, &asked).await,
         Payload::Reconciliation(asked) => reconciliation::run(bench, &run, &asked).await,
         Payload::PartnerNotification(asked) => partner_notification::run(bench, &run, &asked).await,
-        Payload::DeferredAuthorization(_) | Payload::SettlementRun(_) => Err(WorkError::Invalid(
-            format!("this release has no worker for {}", job.kind),
-        )),
+        Payload::SettlementRun(asked) => settlement_run::run(bench, &run, &asked).await,
+        Payload::DeferredAuthorization(_) => Err(WorkError::Invalid(format!(
+            "this release has no worker for {}",
+            job.kind
+        ))),
     }
 }

@@ -12,7 +12,10 @@ use super::Workbench;
 use super::calls::{
     Intent, Learned, as_json, channel_failure, conclude, intend, learn, observed, sort_answer,
 };
-use crate::connectors::{Channel, ChannelError, DeclineCode, Evidence, PaymentState, QueryAnswer};
+use super::money::{Received, book_late_money, record_payment};
+use crate::connectors::{
+    Channel, ChannelError, DeclineCode, Evidence, PaymentState, QueryAnswer, Receipt,
+};
 use crate::domain::operation::{Operation, OperationKind, OperationState};
 use crate::domain::order::{OrderEvent, PaymentReference};
 use crate::domain::order_expiry::{
@@ -344,14 +347,21 @@ async fn record_paid(
     let fate = (OperationState::Declined, BY_QUERY);
     settle_operation(run, &mut tx, last, fate, &proof).await?;
     match &decision {
-        ReceiptDecision::Take | ReceiptDecision::TakeAsSurplus(_) => {
-            let payment = ReferencePayment {
-                amount: receipt.amount,
-                channel_trade_no: &receipt.channel_trade_no,
-                paid_at: receipt.paid_at,
-                evidence: &proof,
-            };
-            orders::pay_reference(&mut tx, reference, &payment, run.now()).await?;
+        ReceiptDecision::Take => {
+            // Who gets what of a payment for several merchants only upstream can tell.
+            let merchant = group.sole_merchant();
+            if take_receipt(run, &mut tx, reference, receipt, &proof).await?
+                && let Some(merchant) = merchant
+            {
+                let received = received(reference, receipt, &proof);
+                record_payment(run, &mut tx, merchant, received).await?;
+            }
+        }
+        ReceiptDecision::TakeAsSurplus(_) => {
+            if take_receipt(run, &mut tx, reference, receipt, &proof).await? {
+                let received = received(reference, receipt, &proof);
+                book_late_money(run, &mut tx, received).await?;
+            }
         }
         ReceiptDecision::Refuse(_) => {}
     }
@@ -362,6 +372,38 @@ async fn record_paid(
             warn!(reference = %reference.reference, "Money for reference {} needs a person", reference.reference);
             Err(WorkError::Invalid(why))
         }
+    }
+}
+
+/// Records that a reference is paid; `false` when somebody recorded it before.
+async fn take_receipt(
+    run: &Run,
+    tx: &mut RunTx,
+    reference: &PaymentReference,
+    receipt: &Receipt,
+    proof: &str,
+) -> Result<bool, WorkError> {
+    let payment = ReferencePayment {
+        amount: receipt.amount,
+        channel_trade_no: &receipt.channel_trade_no,
+        paid_at: receipt.paid_at,
+        evidence: proof,
+    };
+    Ok(orders::pay_reference(tx, reference, &payment, run.now()).await?)
+}
+
+fn received<'a>(
+    reference: &'a PaymentReference,
+    receipt: &'a Receipt,
+    evidence: &'a str,
+) -> Received<'a> {
+    Received {
+        channel: &reference.channel,
+        reference: &reference.reference,
+        channel_trade_no: &receipt.channel_trade_no,
+        amount: receipt.amount,
+        paid_at: receipt.paid_at,
+        evidence,
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::Workbench;
+use super::booking::{BookedRecords, book_records};
 use crate::domain::china::CHINA_STANDARD_TIME;
 use crate::domain::digest::hex_sha256;
 use crate::domain::reconciliation::{
@@ -79,6 +80,7 @@ pub(super) async fn run(
             .snooze(tx, until, "another reconciliation runs in this process")
             .await;
     };
+    let booked = book_records(run).await?;
     let (folder, asked_for) = (bench.statements.clone(), asked.clone());
     let (read, room) = blocking(room, move || read_files(&folder, &asked_for)).await?;
     let (statements, files) = match read? {
@@ -91,7 +93,7 @@ pub(super) async fn run(
     let (channel, told) = (asked.channel.clone(), files.clone());
     let comparing = move || compare(&channel, &statements, records, &told);
     let (found, _room) = blocking(room, comparing).await?;
-    record(run, asked, &files, &found?).await
+    record(run, asked, &files, &found?, &booked).await
 }
 
 /// Reads every file, one at a time.
@@ -279,6 +281,7 @@ async fn record(
     asked: &Asked,
     files: &[StatementFile],
     found: &Found,
+    booked: &BookedRecords,
 ) -> Result<Finished, WorkError> {
     let summary = json!(found.result.summary).to_string();
     let digest = digest(found, &summary)?;
@@ -302,7 +305,7 @@ async fn record(
     {
         // A record may have lost its mark meanwhile, by a change that makes no difference.
         mark_records(&mut tx, same.id, found).await?;
-        let note = format!("nothing new since version {}", same.version);
+        let note = format!("nothing new since version {}{booked}", same.version);
         return run.done(tx, &note).await;
     }
     let version = latest
@@ -336,7 +339,7 @@ async fn record(
         records::unmark_all_of(&mut tx, earlier.id).await?;
     }
     let note = format!(
-        "version {version}: {} matched, {} breaks",
+        "version {version}: {} matched, {} breaks{booked}",
         found.result.summary.matched,
         breaks.len()
     );

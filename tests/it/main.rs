@@ -1,6 +1,8 @@
 //! One test binary: a file per job and per promise.
 
+mod authorizing_channels;
 mod bank;
+mod bank_statement;
 mod bills;
 mod calendar;
 mod chaos;
@@ -18,6 +20,7 @@ mod partner_notification;
 mod reconcile_files;
 mod reconciliation;
 mod schedule;
+mod setup_import;
 mod statement;
 mod store_conformance;
 mod support;

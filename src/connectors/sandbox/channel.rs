@@ -47,22 +47,30 @@ impl SandboxChannel {
         })
     }
 
+    pub(super) fn outbound(&self) -> &Outbound {
+        &self.outbound
+    }
+
     /// The name that orders use for it.
     pub fn name(&self) -> &ChannelName {
         self.outbound.channel()
     }
 
-    /// What it can do: so far, what expiring an order takes.
+    /// What it can do for clearday: what expiring and authorizing an order take.
     pub fn capabilities(&self) -> Capabilities {
         Capabilities {
-            authorize: false,
+            authorize: true,
             capture: false,
-            charge: false,
+            charge: true,
+            void: true,
+            reduce: true,
             close: true,
             query: true,
             refund: false,
             statement: false,
             close_is_idempotent: true,
+            authorize_is_idempotent: true,
+            void_is_idempotent: true,
             processing_window: self.processing_window,
         }
     }

@@ -21,6 +21,12 @@ pub enum Operation {
     Close,
     /// The buyer pays.
     Pay,
+    /// A shop asks to hold money.
+    Authorize,
+    /// A shop asks where an authorization stands.
+    QueryAuthorization,
+    /// A shop wants held money to be let go.
+    Void,
     /// A payer orders a payout from the bank.
     PayOut,
     /// A payer asks the bank where a payout stands.

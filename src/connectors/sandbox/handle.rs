@@ -12,6 +12,7 @@ use super::bank_books::{BankBooks, BankEntry, BankRefusal, NewEntry, Payout, Pay
 use super::bank_statement::camt053;
 use super::books::{Books, Closing, Effect, Payment, Refusal};
 use super::faults::{Fault, FaultTicket, Faults, Operation};
+use super::hold_books::{Hold, HoldBooks, HoldRefusal, HoldRequest};
 use crate::connectors::Now;
 
 /// A sandbox; clones are the same one.
@@ -20,6 +21,7 @@ pub struct SandboxHandle(Arc<Sandbox>);
 
 struct Sandbox {
     books: Mutex<Books>,
+    holds: Mutex<HoldBooks>,
     bank: Mutex<BankBooks>,
     faults: Mutex<Faults>,
     now: Now,
@@ -30,6 +32,7 @@ impl SandboxHandle {
     pub fn new(now: Now) -> Self {
         Self(Arc::new(Sandbox {
             books: Mutex::default(),
+            holds: Mutex::default(),
             bank: Mutex::default(),
             faults: Mutex::default(),
             now,
@@ -66,6 +69,23 @@ impl SandboxHandle {
         fault: Fault,
     ) -> FaultTicket {
         lock(&self.0.faults).queue(operation, reference.clone(), fault)
+    }
+
+    /// Everything the sandbox knows of authorizations, as it stands now.
+    pub fn hold_books(&self) -> HoldBooks {
+        self.lock_holds().clone()
+    }
+
+    /// The shop takes money that is held.
+    pub fn capture(&self, reference: &Reference) -> Result<Hold, HoldRefusal> {
+        let now = self.now();
+        self.lock_holds().capture(reference, now)
+    }
+
+    /// The time of an authorization is over.
+    pub fn lapse(&self, reference: &Reference) -> Result<Hold, HoldRefusal> {
+        let now = self.now();
+        self.lock_holds().lapse(reference, now)
     }
 
     /// The bank forgets everything and opens our account with this much.
@@ -129,6 +149,31 @@ impl SandboxHandle {
             .ok_or(BankRefusal::PayoutNotFound)
     }
 
+    pub(super) fn authorize(
+        &self,
+        request: &HoldRequest,
+        idempotency_key: &str,
+    ) -> Result<Hold, HoldRefusal> {
+        let now = self.now();
+        self.lock_holds().authorize(request, idempotency_key, now)
+    }
+
+    pub(super) fn query_authorization(&self, reference: &Reference) -> Result<Hold, HoldRefusal> {
+        let holds = self.lock_holds();
+        holds.find(reference).cloned().ok_or(HoldRefusal::NotFound)
+    }
+
+    pub(super) fn void(
+        &self,
+        reference: &Reference,
+        keep: Money,
+        idempotency_key: &str,
+    ) -> Result<Hold, HoldRefusal> {
+        let now = self.now();
+        self.lock_holds()
+            .void(reference, keep, idempotency_key, now)
+    }
+
     pub(super) fn close(
         &self,
         reference: &Reference,
@@ -160,6 +205,10 @@ impl SandboxHandle {
 
     fn lock_books(&self) -> MutexGuard<'_, Books> {
         lock(&self.0.books)
+    }
+
+    fn lock_holds(&self) -> MutexGuard<'_, HoldBooks> {
+        lock(&self.0.holds)
     }
 
     fn lock_bank(&self) -> MutexGuard<'_, BankBooks> {

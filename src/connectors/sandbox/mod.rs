@@ -1,7 +1,7 @@
 //! The sandbox: a payment channel and a bank with books of their own, inside the binary but behind real HTTP on
 //! loopback.
 //!
-//! [`books`] and [`bank_books`] decide and remember, [`server`] is their HTTP face, [`faults`] is what an operator or
+//! [`books`], [`hold_books`] and [`bank_books`] decide and remember, [`server`] is their HTTP face, [`faults`] is what an operator or
 //! a test may let go wrong, [`channel`] and [`bank`] are the real clients. No real money moves here, and nothing
 //! survives the process.
 
@@ -15,6 +15,9 @@ mod connection;
 mod disturbance;
 pub mod faults;
 mod handle;
+pub mod hold_books;
+mod hold_face;
+mod holds;
 pub mod mailroom;
 mod messages;
 pub mod server;
@@ -28,4 +31,7 @@ pub use books::{Books, Closing, Effect, Event, Payment, PaymentStatus, Refusal};
 pub use channel::{SandboxChannel, SandboxSettings};
 pub use faults::{Fault, FaultTicket, Operation};
 pub use handle::SandboxHandle;
+pub use hold_books::{
+    DECLINED_TOKEN, Hold, HoldBooks, HoldEffect, HoldEvent, HoldRefusal, HoldRequest, HoldStatus,
+};
 pub use server::{ServeError, serve};

@@ -21,6 +21,7 @@ use super::connection::{Cord, CuttableListener};
 use super::disturbance::Disturbance;
 use super::faults::{FaultTicket, Operation};
 use super::handle::SandboxHandle;
+use super::hold_face;
 use super::messages::{
     ClosedBody, CreateBody, EffectBody, ErrorBody, FaultBody, NOT_PROCESSED, PaymentBody,
     TicketBody,
@@ -75,6 +76,7 @@ fn router(face: Face) -> Router {
         .route("/v1/faults/{id}", get(show_fault))
         .route("/v1/faults/{id}/release", post(release_fault))
         .merge(bank_face::routes())
+        .merge(hold_face::routes())
         .with_state(face)
 }
 

@@ -100,6 +100,7 @@ fn held(method_id: &str, state: AuthorizationState, amount: i64) -> Authorizatio
             order_no,
             merchant_id: "M-1".parse().unwrap(),
             method_id,
+            group: MethodGroup::CreditCard,
             number: 1,
             capture: Capture::Manual,
             amount: cny(amount),

@@ -4,8 +4,13 @@
 //! its status, its fee, and the channel's number for it. When it happened changes only together
 //! with its status: a pending payment gets the time of its success.
 
-use super::{Refusal, RowEffect};
+use chrono::SubsecRound;
+
+use super::{Refusal, RefusedRow, RowEffect};
 use crate::domain::record::Record;
+
+/// Both databases keep microseconds; a finer instant would not come back equal.
+const SUBSECOND_DIGITS: u16 = 6;
 
 /// A record as a file tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +19,57 @@ pub struct RecordRow {
     pub line: u64,
     /// The record.
     pub record: Record,
+}
+
+/// The records of a file in the order of their keys, each once: imports that all go in that order wait for each other
+/// and never crosswise, and rows go to one end of the index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordBatch {
+    rows: Vec<RecordRow>,
+    repeated: u64,
+}
+
+impl RecordBatch {
+    /// Sorts rows; a record that is there twice is left out once, if it says the same.
+    ///
+    /// # Errors
+    /// The later of two rows that say different things of one record.
+    pub fn new(mut rows: Vec<RecordRow>) -> Result<Self, RefusedRow> {
+        for row in &mut rows {
+            row.record.occurred_at = row.record.occurred_at.trunc_subsecs(SUBSECOND_DIGITS);
+        }
+        rows.sort_unstable_by(|one, other| one.place().cmp(&other.place()));
+        for (one, other) in rows.iter().zip(rows.iter().skip(1)) {
+            if one.record.key() == other.record.key() && one.record != other.record {
+                let (kind, number) = other.record.key();
+                return Err(RefusedRow {
+                    line: other.line,
+                    column: "record_no",
+                    reason: format!("{kind} {number} is on line {} with other values", one.line),
+                });
+            }
+        }
+        let before = rows.len();
+        rows.dedup_by(|one, other| one.record.key() == other.record.key());
+        let repeated = u64::try_from(before.saturating_sub(rows.len())).unwrap_or(u64::MAX);
+        Ok(Self { rows, repeated })
+    }
+
+    /// Each record once, in order.
+    pub fn rows(&self) -> &[RecordRow] {
+        &self.rows
+    }
+
+    /// How many rows were left out.
+    pub const fn repeated(&self) -> u64 {
+        self.repeated
+    }
+}
+
+impl RecordRow {
+    fn place(&self) -> (impl Ord + '_, u64) {
+        (self.record.key(), self.line)
+    }
 }
 
 /// Decides whether a row changes a record that is known, or contradicts it.

@@ -135,14 +135,14 @@ pub fn refund_succeeded(
 
 /// What the channel charges for a record, or a difference to what was booked; `number` counts the
 /// entries of the record, 1 is the first.
-pub fn channel_fee(record: &Record, number: i64, fee: Money) -> Built {
+pub fn channel_fee(record: &Record, number: i64, fee: Money, accounting_on: NaiveDate) -> Built {
     let subject = record_subject(record.kind, &record.record_no);
     let charged = Side::new(Account::ChannelFee, record.channel.as_str());
     let legs = [(charged, channel_side(&record.channel), fee)];
     let merchant = Some(&record.merchant_id);
     let occasion = Occasion {
         subject: &subject,
-        accounting_on: china_day(&record.occurred_at),
+        accounting_on,
     };
     let entry = book(occasion, EntryEvent::ChannelFee, merchant, legs)?;
     Ok(entry.map(|entry| Entry {
@@ -272,6 +272,17 @@ pub fn second_debit(
 ) -> Built {
     let overpaid = merchant_side(Account::MerchantOverpaid, merchant);
     let legs = [(overpaid, bank_side(bank), amount)];
+    book(occasion, EntryEvent::SecondDebit, Some(merchant), legs)
+}
+
+/// The second payment of a part was the one outside of clearday: what was in transit offline is owed back.
+pub fn second_payment_offline(
+    occasion: Occasion<'_>,
+    merchant: &MerchantId,
+    amount: Money,
+) -> Built {
+    let (from, to) = (Account::MerchantOverpaid, Account::OfflineInTransit);
+    let legs = within(merchant, from, to, amount);
     book(occasion, EntryEvent::SecondDebit, Some(merchant), legs)
 }
 

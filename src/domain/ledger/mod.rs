@@ -4,6 +4,7 @@
 //! cannot be said, let alone stored. [`events`] has one constructor per thing that happens; nobody
 //! else makes postings. Corrections are new entries, never changes.
 
+pub mod booking;
 pub mod events;
 mod facts;
 mod seal;

@@ -75,7 +75,7 @@ fn every_event(amount: Money) -> Vec<Built> {
         events::refund_intended(on(), merchant, RefundFrom::Pending, amount),
         events::refund_intended(on(), merchant, RefundFrom::Payable, amount),
         events::refund_succeeded(on(), channel, merchant, amount),
-        events::channel_fee(&payment(None), 1, amount),
+        events::channel_fee(&payment(None), 1, amount, on().accounting_on),
         events::merchant_fee(on(), merchant, amount),
         events::late_money(on(), channel, amount),
         events::late_money_returned(on(), channel, amount),

@@ -7,6 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
 use clearday_jobs::JobKind;
 
+use crate::domain::approval::{ApprovalAction, ApprovalState};
 use crate::domain::job::JobState;
 
 /// The kind in Chinese.
@@ -29,6 +30,26 @@ pub(super) const fn state_label(state: JobState) -> &'static str {
         JobState::Done => "已完成",
         JobState::Dead => "死信",
         JobState::Cancelled => "已取消",
+    }
+}
+
+/// What is to be approved, in Chinese.
+pub(super) const fn approval_action_label(action: ApprovalAction) -> &'static str {
+    match action {
+        ApprovalAction::Payout => "付款",
+        ApprovalAction::OfflinePayment => "线下付款",
+        ApprovalAction::Release => "退票重付",
+        ApprovalAction::BankAccount => "变更收款账户",
+    }
+}
+
+/// The state of a request in Chinese.
+pub(super) const fn approval_state_label(state: ApprovalState) -> &'static str {
+    match state {
+        ApprovalState::Requested => "待审批",
+        ApprovalState::Approved => "已批准",
+        ApprovalState::Rejected => "已驳回",
+        ApprovalState::Superseded => "已被取代",
     }
 }
 

@@ -3,6 +3,8 @@
 #![cfg(test)]
 
 mod accept;
+mod approvals;
+mod audit;
 mod claimers;
 mod execute;
 mod leases;

@@ -16,6 +16,7 @@ use clearday::domain::order::{OrderState, ReferenceState};
 use clearday::domain::partner::{Delivery, MessageChannel};
 use clearday::domain::reconciliation::BreakName;
 use clearday::domain::record::{CouponFunder, RecordKind, RecordStatus};
+use clearday::domain::schedule::TickFate;
 use clearday::domain::settlement_run::{ClaimState, InstructionState, PartState, SettlementState};
 use clearday::store::{Store, StoreError};
 use clearday_jobs::JobKind;
@@ -211,6 +212,9 @@ fn checks_list_the_states_of_the_domain() {
     assert_listed("fee_contracts", "rounding", rules);
     let deliveries = Delivery::ALL.iter().map(|delivery| delivery.as_str());
     assert_listed("partners", "delivery", deliveries);
+
+    let fates = TickFate::ALL.iter().map(|fate| fate.as_str());
+    assert_listed("ticks", "fate", fates);
 
     let priorities = Priority::ALL.map(Priority::as_i16);
     let [first, .., last] = priorities;

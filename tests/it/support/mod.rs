@@ -1,6 +1,7 @@
 //! What the tests share.
 #![cfg(test)]
 
+pub(crate) mod bad_values;
 pub(crate) mod command_line;
 pub(crate) mod drive;
 pub(crate) mod house;
