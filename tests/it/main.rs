@@ -19,6 +19,7 @@ mod order_expiry;
 mod reconcile_files;
 mod reconciliation;
 mod schedule;
+mod settlement_run;
 mod setup_import;
 mod statement;
 mod store_conformance;
