@@ -46,7 +46,8 @@ pub use settlements::{
     SettlementEventView, SettlementView,
 };
 pub use view::{
-    EventView, JobDetail, JobView, LeaseView, OperationDetail, RejectionView, WaitingView,
+    EventView, JobDetail, JobView, LeaseView, NoticeDetail, OperationDetail, RejectionView,
+    WaitingView,
 };
 
 use auth::People;

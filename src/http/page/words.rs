@@ -81,6 +81,41 @@ pub(super) fn event_label(event: &str) -> &'static str {
     }
 }
 
+/// How a message goes, in Chinese.
+pub(super) fn channel_label(channel: &str) -> &'static str {
+    match channel {
+        "sms" => "短信",
+        "email" => "邮件",
+        "webhook" => "回调",
+        _ => "",
+    }
+}
+
+/// What a message says, in Chinese.
+pub(super) fn purpose_label(purpose: &str) -> &'static str {
+    match purpose {
+        "pay_request" => "代付请求",
+        "reminder" => "代付提醒",
+        "withdrawn" => "代付撤回",
+        "callback" => "结果回传",
+        _ => "",
+    }
+}
+
+/// Where a message is, in Chinese.
+pub(super) fn notice_label(state: &str) -> &'static str {
+    match state {
+        "planned" => "待发送",
+        "sending" => "发送中",
+        "unknown" => "结果未知",
+        "sent" => "已发送",
+        "delivered" => "已送达",
+        "suppressed" => "无需发送",
+        "exhausted" => "未送达",
+        _ => "",
+    }
+}
+
 /// A duration in its largest unit: exact enough to see whether something is stuck.
 pub(super) fn duration_words(duration: Duration) -> String {
     const UNITS: [(u64, &str); 3] = [(24 * 60 * 60, "d"), (60 * 60, "h"), (60, "min")];
