@@ -24,6 +24,7 @@ mod partner_notification;
 mod reconcile_files;
 mod reconciliation;
 mod schedule;
+mod settlement_run;
 mod setup_import;
 mod statement;
 mod store_conformance;

@@ -213,7 +213,7 @@ async fn mark_funded(
         let channel = &candidate.record.channel;
         if !paid_until.contains_key(channel) {
             let last = settlement_items::last_deposit(tx, channel).await?;
-            paid_until.insert(channel.clone(), last.map(|at| china_day(&at)));
+            paid_until.insert(channel.clone(), last);
         }
         let day = accounting_day(merchant, candidate.record.occurred_at.to_utc());
         let last = paid_until.get(channel).copied().flatten();
