@@ -34,6 +34,9 @@ pub mod settlements;
 pub mod statement;
 pub mod ticks;
 mod timestamp;
+pub mod verify_history;
+pub mod verify_money;
+pub mod verify_settlements;
 mod words;
 
 use std::future::Future;
@@ -315,6 +318,9 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("settlement_items", settlement_items::STATEMENTS),
         ("settlements", settlements::STATEMENTS),
         ("ticks", ticks::STATEMENTS),
+        ("verify_history", verify_history::STATEMENTS),
+        ("verify_money", verify_money::STATEMENTS),
+        ("verify_settlements", verify_settlements::STATEMENTS),
     ];
     let named = files.into_iter().flat_map(|(file, statements)| {
         let with_file = move |&(name, statement)| (file, name, statement);

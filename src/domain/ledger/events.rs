@@ -436,7 +436,7 @@ pub fn reversal(of: &Entry, accounting_on: NaiveDate) -> Entry {
 }
 
 /// What the channel pays us of a record, or takes back: all but a coupon that it does not pay.
-fn through_channel(record: &Record, booking: Booking) -> Result<Money, LedgerError> {
+pub fn through_channel(record: &Record, booking: Booking) -> Result<Money, LedgerError> {
     match (booking, record.coupon.map(|coupon| coupon.funder)) {
         (Booking::Direct | Booking::Elsewhere, _) => {
             Ok(Money::from_minor(0, record.amount.currency()))
