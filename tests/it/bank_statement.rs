@@ -15,8 +15,8 @@ use clearday_jobs::Reference;
 use proptest::prelude::*;
 
 use crate::bills::{inspect_as, real_files};
-use crate::support::servers::ScratchFolder;
 use crate::support::sandbox::{at, cny, reference};
+use crate::support::servers::ScratchFolder;
 
 /// What each sample is read as: lines of each statement; or why it is refused.
 const SAMPLES: &str = "\

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::super::order::Order;
 use super::super::partner::{MessageChannel, Partner};
+use crate::domain::percent::percent_encoded;
 
 /// Stands for the number in a template.
 const PLACEHOLDER: &str = "{order_no}";
@@ -48,18 +49,6 @@ impl PayLinkTemplate {
         self.0
             .replace(PLACEHOLDER, &percent_encoded(order_no.as_str()))
     }
-}
-
-/// RFC 3986, 2.3: everything but the unreserved characters.
-fn percent_encoded(text: &str) -> String {
-    let encode = |byte: u8| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            char::from(byte).to_string()
-        } else {
-            format!("%{byte:02X}")
-        }
-    };
-    text.bytes().map(encode).collect()
 }
 
 /// What a text is made of.

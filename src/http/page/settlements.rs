@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::words::{self, Instant};
 use super::{Choice, Shell, render};
+use crate::domain::percent::percent_encoded;
 use crate::domain::settlement_run::SettlementState;
 use crate::http::Api;
 use crate::http::access::Parameters;
@@ -91,37 +92,13 @@ fn link(filter: &SettlementFilter, state: Option<SettlementState>) -> String {
     if let Some(merchant_id) = &filter.merchant_id {
         link.push(separator);
         link.push_str("merchant_id=");
-        link.push_str(&escaped(merchant_id.as_str()));
+        link.push_str(&percent_encoded(merchant_id.as_str()));
     }
     link
-}
-
-/// A name in a query: what has a meaning there is written as its number.
-fn escaped(name: &str) -> String {
-    let mut escaped = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
 }
 
 impl SettlementPage {
     fn at(&self, instant: &DateTime<Utc>) -> Instant {
         Instant::new(*instant, self.shell.zone)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_means_nothing_but_itself_in_a_link() {
-        assert_eq!(escaped("M-1"), "M-1");
-        assert_eq!(escaped("a&b=c%"), "a%26b%3Dc%25");
     }
 }

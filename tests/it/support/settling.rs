@@ -100,7 +100,7 @@ pub(crate) trait Numbered {
 impl Numbered for Settlement {
     fn number_of(&self, part_no: u32, generation: u32) -> Reference {
         let digits = self.id.0.simple().to_string().to_ascii_uppercase();
-        format!("S{}P{part_no}G{generation}", &digits[12..])
+        format!("S{}P{part_no}G{generation}", digits.split_at(12).1)
             .parse()
             .unwrap()
     }
