@@ -301,10 +301,7 @@ impl PartView {
             amount: part.amount.to_major_string(),
             state: part.state.as_str(),
             reason: part.reason,
-            progress: of_part.map_or_else(
-                || ProgressView::of_whole(whole),
-                ProgressView::of_part,
-            ),
+            progress: of_part.map_or_else(|| ProgressView::of_whole(whole), ProgressView::of_part),
             instructions: part.instructions.into_iter().map(Into::into).collect(),
             offline_payments: part.claims.into_iter().map(Into::into).collect(),
         }
@@ -544,8 +541,9 @@ pub(super) async fn register_offline_payment(
         ));
     }
     let told: RegisterOfflinePayment = read_body(&body)?;
-    let amount = Money::parse_major(&told.amount, told.currency)
-        .map_err(|error| Problem::new(ProblemKind::BadPayload, error.to_string()).about("amount"))?;
+    let amount = Money::parse_major(&told.amount, told.currency).map_err(|error| {
+        Problem::new(ProblemKind::BadPayload, error.to_string()).about("amount")
+    })?;
     let new = NewOfflinePayment {
         settlement_id,
         part_no,

@@ -3,7 +3,7 @@
 //! The instruction, its operation and what is booked for it are committed before the bank is called; what the bank says
 //! is committed after. A lost answer books nothing.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use clearday_jobs::{ApprovalId, Money, Reference, SettlementId};
 use serde_json::json;
 
@@ -363,9 +363,4 @@ fn remittance(settlement: &Settlement, part_no: u32, end_to_end_id: &Reference) 
         settlement.period_last(),
         settlement.parts.len(),
     )
-}
-
-/// When something open is looked at again.
-pub(super) fn soon(since: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
-    ask_again_at(since, now)
 }
