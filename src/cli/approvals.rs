@@ -150,32 +150,40 @@ pub(super) async fn run(
 }
 
 impl SignerArgs {
-    /// The person by this name, who must be in the settings and whose token must not have expired.
     fn person<'s>(&self, settings: &'s Settings, engine: &Engine) -> Result<Signer<'s>, CliError> {
-        match engine.store() {
-            Store::Sqlite { .. } => {}
-            Store::Postgres(_) => {
-                return Err(CliError::refused(
-                    "on Postgres nobody is believed by name: approve over HTTP, \
-                     POST /v1/approvals/{id}/approve, with the person's own token",
-                ));
-            }
-        }
-        let now = engine.clock().now();
-        let known = settings.people.iter().find(|it| it.name == self.name);
-        let Some(person) = known else {
-            return Err(unknown(&self.name, &settings.people, now));
-        };
-        if let Some(expired) = person.expires_at.filter(|at| now >= *at) {
-            let at = instant(expired);
-            let words = format!("{} may not act any more: expired at {at}", person.name);
-            return Err(CliError::refused(words));
-        }
-        Ok(Signer {
-            name: &person.name,
-            role: person.role,
-        })
+        person(&self.name, settings, engine)
     }
+}
+
+/// The person by this name, who must be in the settings and whose token must not have expired.
+pub(super) fn person<'s>(
+    name: &str,
+    settings: &'s Settings,
+    engine: &Engine,
+) -> Result<Signer<'s>, CliError> {
+    match engine.store() {
+        Store::Sqlite { .. } => {}
+        Store::Postgres(_) => {
+            return Err(CliError::refused(
+                "on Postgres nobody is believed by name: approve over HTTP, \
+                 POST /v1/approvals/{id}/approve, with the person's own token",
+            ));
+        }
+    }
+    let now = engine.clock().now();
+    let known = settings.people.iter().find(|it| it.name == name);
+    let Some(person) = known else {
+        return Err(unknown(name, &settings.people, now));
+    };
+    if let Some(expired) = person.expires_at.filter(|at| now >= *at) {
+        let at = instant(expired);
+        let words = format!("{} may not act any more: expired at {at}", person.name);
+        return Err(CliError::refused(words));
+    }
+    Ok(Signer {
+        name: &person.name,
+        role: person.role,
+    })
 }
 
 fn unknown(name: &str, people: &[Person], now: DateTime<Utc>) -> CliError {

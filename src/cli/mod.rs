@@ -22,6 +22,7 @@ mod openapi;
 pub mod reconcile;
 mod schema;
 mod serve;
+mod settle;
 pub mod statement;
 mod status;
 mod supervisor;
@@ -103,6 +104,7 @@ enum StoreVerb {
     Enqueue(enqueue::EnqueueArgs),
     Import(import::ImportArgs),
     Jobs(jobs::JobsArgs),
+    Settle(settle::SettleArgs),
     Status(status::StatusArgs),
     Verify(verify::VerifyArgs),
 }
@@ -172,6 +174,7 @@ async fn run_on_store(
         StoreVerb::Enqueue(args) => enqueue::run(args, engine, outside).await,
         StoreVerb::Import(args) => import::run(args, engine, outside).await,
         StoreVerb::Jobs(args) => jobs::run(args, engine, outside).await,
+        StoreVerb::Settle(args) => settle::run(args, settings, engine, outside).await,
         StoreVerb::Status(args) => status::run(args, engine, outside).await,
         StoreVerb::Verify(args) => verify::run(args, engine, outside).await,
     }
