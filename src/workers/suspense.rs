@@ -9,10 +9,14 @@ use clearday_jobs::{ChannelName, Money};
 use crate::domain::china::{CHINA_STANDARD_TIME, china_day};
 use crate::domain::ledger::events::{Occasion, bank_break, reversal};
 use crate::domain::ledger::{Entry, Fact, FactKey, FactKind, FactSource};
+use crate::domain::reconciliation::BreakName;
 use crate::domain::reconciliation::bank::Direction;
 use crate::engine::{Run, RunTx, WorkError};
 use crate::store::ledger::{self, Appended, JobContext};
 use crate::store::reconciliations;
+
+/// Long and short under one number, each with its reversal.
+const ENTRIES_OF_A_LINE_MAX: usize = 4;
 
 /// A line of a bank's statement that money moved by.
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +45,10 @@ pub(super) async fn book(
     let Some(entry) = entry_of(line.bank, line.number, line.amount, line.booked_on)? else {
         return Ok(());
     };
-    let appended = append(run, tx, entry).await?;
+    append(run, tx, entry).await?;
+    // The fact names no entry yet: that is for the one that explains it.
     let fact = fact_of(line, kind)?;
-    ledger::note_fact(tx, &fact, Some(appended.id()), run.now()).await?;
+    ledger::note_fact(tx, &fact, None, run.now()).await?;
     Ok(())
 }
 
@@ -61,8 +66,7 @@ pub(super) async fn take_back(
             kind,
             external_no: number.to_owned(),
         };
-        let fact = ledger::find_fact(tx, &key).await?;
-        let Some(fact) = fact.filter(|fact| fact.entry_id.is_some()) else {
+        let Some(fact) = ledger::find_fact(tx, &key).await? else {
             continue;
         };
         let amount = match kind {
@@ -77,11 +81,14 @@ pub(super) async fn take_back(
         };
         let amount = amount.map_err(|error| WorkError::Invalid(error.to_string()))?;
         let booked_on = china_day(&fact.occurred_at);
-        if let Some(entry) = entry_of(bank, number, amount, booked_on)? {
+        let Some(entry) = entry_of(bank, number, amount, booked_on)? else {
+            continue;
+        };
+        let booked = ledger::of_subject(tx, &entry.subject, ENTRIES_OF_A_LINE_MAX).await?;
+        if booked.iter().any(|it| it.identity == entry.identity) {
             // Of the same day, so that the balance of every day stays what the bank says it was.
-            let undone = reversal(&entry, booked_on);
-            let appended = append(run, tx, undone).await?;
-            is_taken |= matches!(appended, Appended::New(_));
+            let undone = append(run, tx, reversal(&entry, booked_on)).await?;
+            is_taken |= matches!(undone, Appended::New(_));
         }
     }
     if is_taken {
@@ -93,17 +100,12 @@ pub(super) async fn take_back(
 
 /// The identities of the breaks that report a line as unexplained.
 pub(super) fn unexplained_breaks(bank: &ChannelName, number: &str) -> [String; 2] {
-    use crate::domain::reconciliation::BreakName;
     [BreakName::MissingOurs, BreakName::AmountMismatch]
         .map(|name| break_identity(bank, name, number))
 }
 
 /// What makes a break of a bank's statement one: the external fact, or our end-to-end id that has none.
-pub(super) fn break_identity(
-    bank: &ChannelName,
-    name: crate::domain::reconciliation::BreakName,
-    number: &str,
-) -> String {
+pub(super) fn break_identity(bank: &ChannelName, name: BreakName, number: &str) -> String {
     format!("{bank}:{name}:{number}")
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn day(day_of_month: u32) -> NaiveDate {
     NaiveDate::from_ymd_opt(2026, 3, day_of_month).unwrap()
 }
 
-pub(crate) fn entry(day_of_month: u32, minor_units: i64, text: &str) -> NewEntry<'_> {
+fn entry(day_of_month: u32, minor_units: i64, text: &str) -> NewEntry<'_> {
     NewEntry {
         booked_on: day(day_of_month),
         amount: cny(minor_units),
@@ -53,14 +53,14 @@ async fn ask(house: &House, key: &str, file: &str) -> JobId {
 }
 
 /// Fetches the statement of a day and reconciles it; what the job says at its end.
-async fn reconcile(house: &House, key: &str, day_of_month: u32) -> String {
+pub(crate) async fn reconcile(house: &House, key: &str, day_of_month: u32) -> String {
     let file = fetch(house, day_of_month);
     let job = ask(house, key, &file).await;
     house.job_reaches(job, JobState::Done).await.note
 }
 
 /// Every account with something on it, in the order of their names.
-async fn balances(house: &House) -> Vec<String> {
+pub(crate) async fn balances(house: &House) -> Vec<String> {
     let mut tx = house.store.read().await.unwrap();
     let balances = ledger::balances(&mut tx).await.unwrap();
     balances
@@ -78,7 +78,7 @@ async fn balances(house: &House) -> Vec<String> {
 }
 
 /// Name, kind, the bank's number and the signed cash at risk of the breaks in a state.
-async fn breaks(house: &House, state: &str) -> Vec<String> {
+pub(crate) async fn breaks(house: &House, state: &str) -> Vec<String> {
     let mut tx = house.store.read().await.unwrap();
     let found = reconciliations::list_breaks(&mut tx, state, 100)
         .await

@@ -3,6 +3,7 @@
 mod approvals;
 mod authorizing_channels;
 mod bank;
+mod bank_payouts;
 mod bank_reconciliation;
 mod bank_statement;
 mod bills;

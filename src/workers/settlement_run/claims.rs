@@ -132,7 +132,9 @@ async fn attribute(mover: &mut Mover<'_>, claim: &Claim) -> Result<(), WorkError
     let booked_on = china_day(&fact.occurred_at);
     let (_, claim) = mover.claim(claim.id)?;
     let (id, state) = (claim.id, claim.state);
-    book_debit(mover, id, state, booked_on).await?;
+    if let Some(entry) = book_debit(mover, id, state, booked_on).await? {
+        ledger::book_fact(mover.tx, &key, entry).await?;
+    }
     let reason = "its debit had been on the statement before";
     mover
         .move_claim(id, ClaimEvent::Debit, Some(booked_on), reason)

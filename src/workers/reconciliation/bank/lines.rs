@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::Sheet;
 use crate::connectors::Bank;
-use crate::domain::ledger::FactKind;
 use crate::domain::ledger::events::{self, Occasion};
+use crate::domain::ledger::{Fact, FactKey, FactKind};
 use crate::domain::reconciliation::bank::{
     Answer, Difference, Direction, KnownFact, Question, Step, Traits, contradicted, contradiction,
     decide, kind_of,
@@ -231,6 +231,16 @@ async fn deposit(
     let appended = suspense::append(run, tx, entry).await?;
     let fact = suspense::fact_of(movement, FactKind::Deposit)?;
     ledger::note_fact(tx, &fact, Some(appended.id()), run.now()).await?;
+    // The same money as the channel's own fact: by its day a settlement knows what the channel has handed over.
+    let of_channel = Fact {
+        key: FactKey {
+            account: channel.clone(),
+            kind: FactKind::Deposit,
+            external_no: format!("{}/{}", movement.bank, movement.number),
+        },
+        ..fact
+    };
+    ledger::note_fact(tx, &of_channel, None, run.now()).await?;
     Ok(Answer::Explained)
 }
 
