@@ -49,6 +49,9 @@ pub struct Settings {
     pub log: Log,
     /// Where statements arrive.
     pub statements: Statements,
+    /// What takes two people.
+    #[serde(default)]
+    pub approvals: Approvals,
     /// What partners are told.
     pub notifications: Notifications,
     /// How e-mail goes.
@@ -57,9 +60,6 @@ pub struct Settings {
     pub sms: Sms,
     /// How webhooks go.
     pub webhooks: Webhooks,
-    /// What takes two people.
-    #[serde(default)]
-    pub approvals: Approvals,
     /// Who may use the HTTP interface.
     #[serde(default)]
     pub people: Vec<Person>,

@@ -63,8 +63,8 @@ async fn carry_out(bench: &Workbench, run: Run) -> Result<Finished, WorkError> {
     match payload {
         Payload::OrderExpiry(asked) => order_expiry::run(bench, &run, &asked).await,
         Payload::Reconciliation(asked) => reconciliation::run(bench, &run, &asked).await,
-        Payload::PartnerNotification(asked) => partner_notification::run(bench, &run, &asked).await,
         Payload::SettlementRun(asked) => settlement_run::run(bench, &run, &asked).await,
+        Payload::PartnerNotification(asked) => partner_notification::run(bench, &run, &asked).await,
         Payload::DeferredAuthorization(_) => Err(WorkError::Invalid(format!(
             "this release has no worker for {}",
             job.kind

@@ -1,9 +1,11 @@
 //! One test binary: a file per job and per promise.
 
+mod approvals;
 mod authorizing_channels;
 mod bank;
 mod bank_statement;
 mod bills;
+mod booking;
 mod calendar;
 mod chaos;
 mod cli;
@@ -16,6 +18,7 @@ mod import;
 mod killed;
 mod messages;
 mod order_expiry;
+mod packaging;
 mod partner_notification;
 mod reconcile_files;
 mod reconciliation;

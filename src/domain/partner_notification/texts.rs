@@ -52,14 +52,17 @@ impl PayLinkTemplate {
 
 /// RFC 3986, 2.3: everything but the unreserved characters.
 fn percent_encoded(text: &str) -> String {
-    let encode = |byte: u8| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            char::from(byte).to_string()
-        } else {
-            format!("%{byte:02X}")
-        }
-    };
-    text.bytes().map(encode).collect()
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    text.bytes()
+        .map(|byte| {
+            if is_plain(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
 }
 
 /// What a text is made of.
@@ -132,12 +135,12 @@ fn subject(told: &Told<'_>) -> String {
 }
 
 fn long(told: &Told<'_>, link: Option<&str>) -> String {
-    let short = short(told, link);
+    let text = short(told, link);
     if link.is_none() {
-        return short;
+        return text;
     }
     let (order_no, total) = (&told.order.order_no, told.order.total);
-    format!("{short}\n\n订单 Order: {order_no}\n金额 Amount: {total}\n")
+    format!("{text}\n\n订单 Order: {order_no}\n金额 Amount: {total}\n")
 }
 
 fn body(told: &Told<'_>, link: Option<&str>) -> String {

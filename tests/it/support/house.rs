@@ -132,9 +132,9 @@ impl House {
             channels: Arc::new(channels),
             banks: Arc::new(banks),
             deposit_texts: Arc::new([(sandbox_name(), DEPOSIT_TEXT.to_owned())].into()),
+            approvals: Arc::default(),
             messages: Arc::new(Messages::build(&self.messages, &now).unwrap()),
             pay_link: PayLinkTemplate::parse(PAY_LINK).ok(),
-            approvals: Arc::default(),
             statements: self.statements.path().to_owned(),
             heavy: Arc::new(tokio::sync::Semaphore::new(1)),
         }
