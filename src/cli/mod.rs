@@ -5,6 +5,7 @@
 
 mod approvals;
 mod audit;
+mod bank_statement;
 mod calendar;
 mod completions;
 mod connect;
@@ -25,6 +26,7 @@ pub mod statement;
 mod status;
 mod supervisor;
 mod table;
+mod verify;
 mod views;
 
 use std::ffi::OsString;
@@ -102,6 +104,7 @@ enum StoreVerb {
     Import(import::ImportArgs),
     Jobs(jobs::JobsArgs),
     Status(status::StatusArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// Runs `clearday` with these arguments, the program's name first, and says how to exit.
@@ -170,6 +173,7 @@ async fn run_on_store(
         StoreVerb::Import(args) => import::run(args, engine, outside).await,
         StoreVerb::Jobs(args) => jobs::run(args, engine, outside).await,
         StoreVerb::Status(args) => status::run(args, engine, outside).await,
+        StoreVerb::Verify(args) => verify::run(args, engine, outside).await,
     }
 }
 

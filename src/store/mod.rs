@@ -13,6 +13,7 @@
 pub mod approvals;
 pub mod audit;
 pub mod authorizations;
+pub mod bank_lines;
 pub mod bookings;
 mod error;
 pub mod events;
@@ -33,6 +34,9 @@ pub mod settlements;
 pub mod statement;
 pub mod ticks;
 mod timestamp;
+pub mod verify_history;
+pub mod verify_money;
+pub mod verify_settlements;
 mod words;
 
 use std::future::Future;
@@ -296,6 +300,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("approvals", approvals::STATEMENTS),
         ("audit", audit::STATEMENTS),
         ("authorizations", authorizations::STATEMENTS),
+        ("bank_lines", bank_lines::STATEMENTS),
         ("bookings", bookings::STATEMENTS),
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),
@@ -313,6 +318,9 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("settlement_items", settlement_items::STATEMENTS),
         ("settlements", settlements::STATEMENTS),
         ("ticks", ticks::STATEMENTS),
+        ("verify_history", verify_history::STATEMENTS),
+        ("verify_money", verify_money::STATEMENTS),
+        ("verify_settlements", verify_settlements::STATEMENTS),
     ];
     let named = files.into_iter().flat_map(|(file, statements)| {
         let with_file = move |&(name, statement)| (file, name, statement);
