@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::bills::real_files;
 use crate::support::mailroom::RunningMailroom;
+use crate::support::raw_http::{RawServer, answer};
 use crate::support::sandbox::{at, reference};
 
 const NUMBER: &str = "+8613800001234";
@@ -270,6 +271,33 @@ async fn each_answer_of_an_endpoint_is_of_its_class() {
         panic!("{gone:?}");
     };
     assert_eq!(code.as_str(), GONE);
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_a_long_answer_not_read_to_its_end() {
+    let room = RunningMailroom::start(now()).await;
+    let messages = room.messages(&now());
+    let url = room.webhook_url("P-1");
+    let send = async |target: &str| {
+        let letter = Letter {
+            content: "",
+            ..letter(target)
+        };
+        Box::pin(messages.send(MessageChannel::Webhook, "P-1", &letter)).await
+    };
+    let elsewhere = format!("302 Found\r\nlocation: {url}");
+    let away = RawServer::start(|_| answer(&elsewhere, "")).await;
+    let refused = send(&away.base_url()).await.unwrap_err();
+    assert_eq!(refused.class(), ErrorClass::Unavailable);
+    let evidence = refused.evidence().unwrap();
+    assert!(evidence.answer.starts_with("302 Found"), "{evidence:?}");
+    assert_eq!((away.served(), room.handle.webhooks().len()), (1, 0));
+
+    let chatty = RawServer::start(|_| answer("200 OK", &"x".repeat(100_000))).await;
+    let sent = send(&chatty.base_url()).await.unwrap();
+    assert_eq!(sent.how, Carried::Delivered);
+    assert_eq!(sent.evidence.answer.len(), 1_000);
     room.stop().await;
 }
 
