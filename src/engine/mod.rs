@@ -14,8 +14,8 @@ mod import;
 mod leases;
 mod operate;
 mod run;
-mod setup;
 mod settlements;
+mod setup;
 mod sweep;
 mod tick;
 
