@@ -16,4 +16,5 @@ pub mod queue;
 pub mod schedule;
 pub mod store;
 pub mod telemetry;
+pub mod verify;
 pub mod workers;

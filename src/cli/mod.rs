@@ -3,6 +3,9 @@
 //! A verb is a struct of arguments and a `run` that writes to whatever it is given and says how to
 //! exit. [`main`] is the whole program but for the process around it, so that tests run the same.
 
+mod approvals;
+mod audit;
+mod bank_statement;
 mod calendar;
 mod completions;
 mod connect;
@@ -23,6 +26,7 @@ pub mod statement;
 mod status;
 mod supervisor;
 mod table;
+mod verify;
 mod views;
 
 use std::ffi::OsString;
@@ -33,6 +37,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::clock::Clock;
+use crate::config::Settings;
 use crate::engine::Engine;
 use exit::{CliError, Exit};
 
@@ -91,10 +96,15 @@ enum Verb {
 /// What works on a database that is up to date.
 #[derive(Debug, Subcommand)]
 enum StoreVerb {
+    Approve(approvals::ApproveArgs),
+    Reject(approvals::RejectArgs),
+    Approvals(approvals::ApprovalsArgs),
+    Audit(audit::AuditArgs),
     Enqueue(enqueue::EnqueueArgs),
     Import(import::ImportArgs),
     Jobs(jobs::JobsArgs),
     Status(status::StatusArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// Runs `clearday` with these arguments, the program's name first, and says how to exit.
@@ -123,7 +133,7 @@ async fn run(arguments: Arguments, outside: &mut Outside<'_>) -> Result<Exit, Cl
         Verb::OnStore(verb) => {
             let settings = connect::load_settings(arguments.config.as_deref(), outside)?;
             let engine = connect::open_engine(&settings, outside).await?;
-            let exit = run_on_store(verb, &engine, outside).await;
+            let exit = run_on_store(verb, &settings, &engine, outside).await;
             engine.store().close().await;
             exit
         }
@@ -150,14 +160,20 @@ async fn run(arguments: Arguments, outside: &mut Outside<'_>) -> Result<Exit, Cl
 
 async fn run_on_store(
     verb: StoreVerb,
+    settings: &Settings,
     engine: &Engine,
     outside: &mut Outside<'_>,
 ) -> Result<Exit, CliError> {
     match verb {
+        StoreVerb::Approve(args) => approvals::approve(args, settings, engine, outside).await,
+        StoreVerb::Reject(args) => approvals::reject(args, settings, engine, outside).await,
+        StoreVerb::Approvals(args) => approvals::run(args, engine, outside).await,
+        StoreVerb::Audit(args) => audit::run(args, engine, outside).await,
         StoreVerb::Enqueue(args) => enqueue::run(args, engine, outside).await,
         StoreVerb::Import(args) => import::run(args, engine, outside).await,
         StoreVerb::Jobs(args) => jobs::run(args, engine, outside).await,
         StoreVerb::Status(args) => status::run(args, engine, outside).await,
+        StoreVerb::Verify(args) => verify::run(args, engine, outside).await,
     }
 }
 

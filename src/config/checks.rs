@@ -9,8 +9,9 @@ use clearday_jobs::Money;
 
 use super::layers::Node;
 use super::{
-    Approvals, Bank, CatchUp, Channel, ConfigError, Jobs, Log, Schedule, Secret, Settings,
+    Approvals, Bank, CatchUp, Channel, ConfigError, Jobs, Log, Schedule, Secret, Settings, Smtp,
 };
+use crate::domain::partner_notification::PayLinkTemplate;
 use crate::telemetry;
 
 /// A lease must survive two renewals that fail.
@@ -33,17 +34,17 @@ impl Checks<'_> {
         }
     }
 
-    /// Fills `url` from `url_file`.
+    /// Fills a secret, such as `url`, from the file that `url_file` names.
     pub(super) fn read_secret(
         &self,
-        section: &str,
+        (section, name): (&str, &str),
         file: Option<&Path>,
-        url: &mut Option<Secret>,
+        secret: &mut Option<Secret>,
     ) -> Result<(), ConfigError> {
         let Some(path) = file else { return Ok(()) };
-        let key = format!("{section}.url_file");
-        if url.is_some() {
-            let reason = format!("`{section}.url` is set beside it; keep one of the two");
+        let key = format!("{section}.{name}_file");
+        if secret.is_some() {
+            let reason = format!("`{section}.{name}` is set beside it; keep one of the two");
             return Err(self.refuse(key, reason));
         }
         let text = fs::read_to_string(path).map_err(|source| ConfigError::SecretFile {
@@ -55,7 +56,7 @@ impl Checks<'_> {
         if text.trim().is_empty() {
             return Err(self.refuse(key, format!("{} is empty", path.display())));
         }
-        *url = Some(Secret::new(text.trim()));
+        *secret = Some(Secret::new(text.trim()));
         Ok(())
     }
 
@@ -65,6 +66,7 @@ impl Checks<'_> {
         self.log(&settings.log)?;
         self.approvals(&settings.approvals)?;
         self.people(settings)?;
+        self.messages(settings)?;
         self.channels(&settings.channels)?;
         self.banks(&settings.banks, &settings.channels)?;
         self.schedules(&settings.schedules)
@@ -175,6 +177,45 @@ impl Checks<'_> {
             "token_sha256",
             people.iter().map(|it| it.token_sha256.0),
         )
+    }
+
+    fn messages(&self, settings: &Settings) -> Result<(), ConfigError> {
+        if let Some(template) = &settings.notifications.pay_link_template
+            && let Err(error) = PayLinkTemplate::parse(template)
+        {
+            let key = "notifications.pay_link_template";
+            return Err(self.refuse(key, error.to_string()));
+        }
+        self.smtp(&settings.smtp)?;
+        let sms = &settings.sms;
+        let timeouts = [sms.connect_timeout, sms.request_timeout];
+        // Any URL will do where there is none to check.
+        let url = sms.url.as_deref().unwrap_or("https://");
+        self.outside("sms", url, timeouts)?;
+        let webhooks = &settings.webhooks;
+        let timeouts = [webhooks.connect_timeout, webhooks.request_timeout];
+        self.outside("webhooks", "https://", timeouts)
+    }
+
+    fn smtp(&self, smtp: &Smtp) -> Result<(), ConfigError> {
+        self.between("smtp.port", smtp.port, 1, 65_535)?;
+        let timeouts = [smtp.connect_timeout, smtp.request_timeout];
+        self.outside("smtp", "https://", timeouts)?;
+        if smtp.host.is_some() && smtp.from.is_none() {
+            let reason =
+                "is set, but nobody sends: set `smtp.from`, like \"clearday <pay@example.com>\"";
+            return Err(self.refuse("smtp.host", reason));
+        }
+        if smtp.username.is_some() != smtp.password.is_some() {
+            let reason = "signing in takes both `smtp.username` and `smtp.password_file`";
+            let key = if smtp.username.is_some() {
+                "smtp.username"
+            } else {
+                "smtp.password"
+            };
+            return Err(self.refuse(key, reason));
+        }
+        Ok(())
     }
 
     fn channels(&self, channels: &[Channel]) -> Result<(), ConfigError> {

@@ -7,6 +7,7 @@
 mod checks;
 mod error;
 mod layers;
+mod messages;
 mod read;
 mod values;
 
@@ -21,6 +22,7 @@ use clearday_jobs::{ChannelName, Currency, JobKind, Money, MoneyError};
 use serde::Deserialize;
 
 pub use error::{ConfigError, Hint, Origin};
+pub use messages::{Notifications, Sms, Smtp, Webhooks};
 pub use values::{Secret, TokenSha256};
 
 use crate::engine::Policy;
@@ -50,6 +52,14 @@ pub struct Settings {
     /// What takes two people.
     #[serde(default)]
     pub approvals: Approvals,
+    /// What partners are told.
+    pub notifications: Notifications,
+    /// How e-mail goes.
+    pub smtp: Smtp,
+    /// How SMS go.
+    pub sms: Sms,
+    /// How webhooks go.
+    pub webhooks: Webhooks,
     /// Who may use the HTTP interface.
     #[serde(default)]
     pub people: Vec<Person>,
@@ -432,16 +442,16 @@ impl Settings {
 
         let mut settings = Self::deserialize(Reader(&layers)).map_err(read::Fault::into_error)?;
         let checks = Checks(&layers);
-        checks.read_secret(
-            "database",
-            settings.database.url_file.as_deref(),
-            &mut settings.database.url,
-        )?;
-        checks.read_secret(
-            "redis",
-            settings.redis.url_file.as_deref(),
-            &mut settings.redis.url,
-        )?;
+        let (database, redis) = (&mut settings.database, &mut settings.redis);
+        let (smtp, sms) = (&mut settings.smtp, &mut settings.sms);
+        for (section, key, file, secret) in [
+            ("database", "url", &database.url_file, &mut database.url),
+            ("redis", "url", &redis.url_file, &mut redis.url),
+            ("smtp", "password", &smtp.password_file, &mut smtp.password),
+            ("sms", "token", &sms.token_file, &mut sms.token),
+        ] {
+            checks.read_secret((section, key), file.as_deref(), secret)?;
+        }
         checks.all(&settings)?;
         Ok(settings)
     }

@@ -63,8 +63,11 @@ pub struct LeaseHold {
 /// Whether this release has a worker for the kind; a job of another kind is accepted and waits.
 pub const fn is_carried_out(kind: JobKind) -> bool {
     match kind {
-        JobKind::OrderExpiry | JobKind::SettlementRun | JobKind::Reconciliation => true,
-        JobKind::DeferredAuthorization | JobKind::PartnerNotification => false,
+        JobKind::OrderExpiry
+        | JobKind::SettlementRun
+        | JobKind::PartnerNotification
+        | JobKind::Reconciliation => true,
+        JobKind::DeferredAuthorization => false,
     }
 }
 

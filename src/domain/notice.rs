@@ -480,6 +480,11 @@ pub fn decide_fate(
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::arithmetic_side_effects,
+        reason = "a test that overflows fails"
+    )]
+
     use super::*;
     use crate::domain::operation::OperationKind;
     use clearday_jobs::OperationId;

@@ -87,6 +87,14 @@ impl OrderState {
             Self::Open | Self::InReview | Self::Expiring => false,
         }
     }
+
+    /// Whether a payment may start.
+    pub const fn awaits_money(self) -> bool {
+        match self {
+            Self::Open | Self::InReview => true,
+            Self::Expiring | Self::Expired | Self::Paid | Self::Cancelled => false,
+        }
+    }
 }
 
 impl OrderEvent {

@@ -7,18 +7,18 @@
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::SecondsFormat;
-use clearday_jobs::{JobKind, OrderExpiry, Version};
+use clearday_jobs::{JobKind, OrderExpiry, Reference, Version};
 
 use super::accept::{Acceptance, Source, Submission};
 use super::{Engine, Refusal};
 use crate::domain::import::orders::OrderRow;
 use crate::domain::import::plan::{Deadline, ImportPlan, plan_orders};
-use crate::domain::import::records::{RecordBatch, RecordRow, decide_record_update};
+use crate::domain::import::records::{RecordBatch, RecordRow, Standing, decide_record_update};
 use crate::domain::import::{ImportSummary, RefusedRow, RowEffect};
-use crate::domain::record::Record;
+use crate::domain::record::{Record, RecordKind};
 use crate::store::orders::OrderChange;
 use crate::store::records::CHUNK_RECORDS_MAX;
-use crate::store::{StoreError, Tx, order_imports, orders, records};
+use crate::store::{StoreError, Tx, bookings, order_imports, orders, records};
 
 /// Jobs accepted together; a bound on memory, not on speed.
 const DEADLINES_PER_BATCH: usize = 1_000;
@@ -144,15 +144,25 @@ impl Engine {
             .collect();
         let known = records::find(tx, &numbers).await?;
         let known: HashMap<_, &Record> = known.iter().map(|it| (it.key(), it)).collect();
+        let standings = standings(tx, &told).await?;
         let mut changed = Vec::new();
         let mut same = 0_u64;
         for row in chunk {
-            let known = known.get(&row.record.key()).ok_or(ImportError::LostRace)?;
-            match decide_record_update(known, &row.record).map_err(|it| it.at(row.line))? {
-                RowEffect::Changed => changed.push(&row.record),
-                RowEffect::New | RowEffect::Unchanged => same = same.saturating_add(1),
+            let key = row.record.key();
+            let known = known.get(&key).ok_or(ImportError::LostRace)?;
+            let standing = standings.get(&key).copied().unwrap_or_default();
+            let decided = decide_record_update(known, standing, &row.record);
+            match decided.map_err(|it| it.at(row.line))? {
+                None => same = same.saturating_add(1),
+                Some(record) => {
+                    if record.coupon != known.coupon && !bookings::add_coupon(tx, &record).await? {
+                        return Err(ImportError::LostRace);
+                    }
+                    changed.push(record);
+                }
             }
         }
+        let changed: Vec<&Record> = changed.iter().collect();
         let updated = records::update(tx, &changed, now).await?;
         summary.count(RowEffect::Changed, updated);
         // What was written down a moment ago compares as the same.
@@ -191,4 +201,23 @@ fn expiry_of(deadline: &Deadline) -> Submission {
         source: Source::Import,
         fault: None,
     }
+}
+
+/// How those of the records stand that are booked, or were found at their channel.
+async fn standings<'a>(
+    tx: &mut Tx,
+    told: &[&'a Record],
+) -> Result<HashMap<(RecordKind, &'a Reference), Standing>, StoreError> {
+    let mut standings = HashMap::new();
+    for kind in RecordKind::ALL {
+        let of_kind = told.iter().filter(|record| record.kind == *kind);
+        let numbers: Vec<&Reference> = of_kind.map(|record| &record.record_no).collect();
+        let found = bookings::standings(tx, *kind, &numbers).await?;
+        for number in numbers {
+            if let Some(standing) = found.get(number) {
+                standings.insert((*kind, number), *standing);
+            }
+        }
+    }
+    Ok(standings)
 }

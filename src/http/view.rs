@@ -13,12 +13,16 @@ use uuid::Uuid;
 
 use crate::domain::approval::{ApprovalAction, ApprovalState};
 use crate::domain::job::{Job, JobState, Priority};
+use crate::domain::mask::mask_target;
+use crate::domain::notice::Notice;
 use crate::domain::redact::{redact, redact_text};
+use crate::domain::settlement_run::SettlementState;
+use crate::domain::settlement_run::public::PublicState;
 use crate::engine::{Engine, Waiting};
 use crate::store::events::TimelineEntry;
 use crate::store::operations::OperationView;
 use crate::store::rejections::{Rejection, RejectionPreview};
-use crate::store::{StoreError, events, jobs, operations};
+use crate::store::{StoreError, events, jobs, notices, operations};
 
 /// A job.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -91,6 +95,8 @@ pub struct JobDetail {
     pub timeline: Vec<EventView>,
     /// The calls to the outside made on its behalf.
     pub operations: Vec<OperationDetail>,
+    /// The messages it sees to.
+    pub notices: Vec<NoticeDetail>,
 }
 
 /// Why a job does not move.
@@ -158,6 +164,35 @@ pub struct OperationDetail {
     pub updated_at: DateTime<Utc>,
 }
 
+/// A message to a partner or to upstream, and what became of it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Notice)]
+pub struct NoticeDetail {
+    /// Its id; also the id of the message, whatever carries it.
+    #[schema(value_type = String, format = "uuid")]
+    pub notice_id: Uuid,
+    /// Who is told: a partner's id, or `upstream`.
+    pub recipient: String,
+    /// What it says: `pay_request`, `reminder`, `withdrawn` or `callback`.
+    pub purpose: &'static str,
+    /// How it goes: `sms`, `email` or `webhook`.
+    pub channel: &'static str,
+    /// Where it goes, with enough of it hidden.
+    pub target: String,
+    /// Where it is: `planned`, `sending`, `unknown`, `sent`, `delivered`, `suppressed` or `exhausted`.
+    pub state: &'static str,
+    /// Tries so far.
+    pub attempts: u32,
+    /// When it is sent, or asked about, next.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub look_at: Option<DateTime<Utc>>,
+    /// Nothing is sent at or after this instant.
+    #[schema(value_type = String, format = DateTime)]
+    pub deadline: DateTime<Utc>,
+    /// What was answered last, or why it was not sent.
+    pub last_answer: String,
+}
+
 /// A submission that was refused at the door, and kept.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = RejectedSubmission)]
@@ -198,12 +233,17 @@ impl JobDetail {
         let waiting = engine.explain(&mut tx, &job).await?;
         let timeline = events::timeline(&mut tx, id).await?;
         let operations = operations::of_job(&mut tx, id).await?;
+        let notices = notices::of_job(&mut tx, id).await?;
         Ok(Some(Self {
             payload: shown_json(&job.payload),
             job: job.into(),
             waiting: waiting.map(Into::into),
             timeline: timeline.into_iter().map(Into::into).collect(),
             operations: operations.into_iter().map(Into::into).collect(),
+            notices: notices
+                .into_iter()
+                .map(|(notice, _)| notice.into())
+                .collect(),
         }))
     }
 }
@@ -292,6 +332,23 @@ impl From<OperationView> for OperationDetail {
     }
 }
 
+impl From<Notice> for NoticeDetail {
+    fn from(notice: Notice) -> Self {
+        Self {
+            notice_id: notice.id.0,
+            target: mask_target(notice.channel, &notice.target),
+            recipient: notice.recipient,
+            purpose: notice.purpose.as_str(),
+            channel: notice.channel.as_str(),
+            state: notice.state.as_str(),
+            attempts: notice.attempts,
+            look_at: notice.look_at,
+            deadline: notice.deadline,
+            last_answer: notice.last_answer,
+        }
+    }
+}
+
 impl From<RejectionPreview> for RejectionView {
     fn from(preview: RejectionPreview) -> Self {
         let RejectionPreview {
@@ -337,6 +394,40 @@ pub(super) struct ApprovalStateName;
 /// The names of [`ApprovalAction::ALL`] in the API's description.
 #[derive(Debug)]
 pub(super) struct ApprovalActionName;
+
+/// The names of [`SettlementState::ALL`] in the API's description.
+#[derive(Debug)]
+pub(super) struct SettlementStateName;
+
+/// The names of [`PublicState::ALL`] in the API's description.
+#[derive(Debug)]
+pub(super) struct PublicStateName;
+
+impl PartialSchema for SettlementStateName {
+    fn schema() -> RefOr<Schema> {
+        let names: Vec<&str> = SettlementState::ALL.iter().map(|it| it.as_str()).collect();
+        one_of_names("Where a settlement is.", &names)
+    }
+}
+
+impl PartialSchema for PublicStateName {
+    fn schema() -> RefOr<Schema> {
+        let names: Vec<&str> = PublicState::ALL.iter().map(|it| it.as_str()).collect();
+        one_of_names("How far a payment is, as the merchant sees it.", &names)
+    }
+}
+
+impl ToSchema for SettlementStateName {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "SettlementState".into()
+    }
+}
+
+impl ToSchema for PublicStateName {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "PublicSettlementState".into()
+    }
+}
 
 impl PartialSchema for ApprovalStateName {
     fn schema() -> RefOr<Schema> {

@@ -13,12 +13,14 @@
 pub mod approvals;
 pub mod audit;
 pub mod authorizations;
+pub mod bank_lines;
 pub mod bookings;
 mod error;
 pub mod events;
 pub mod jobs;
 pub mod ledger;
 pub mod merchants;
+pub mod notices;
 pub mod operations;
 pub mod order_imports;
 pub mod orders;
@@ -32,6 +34,9 @@ pub mod settlements;
 pub mod statement;
 pub mod ticks;
 mod timestamp;
+pub mod verify_history;
+pub mod verify_money;
+pub mod verify_settlements;
 mod words;
 
 use std::future::Future;
@@ -302,11 +307,13 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("approvals", approvals::STATEMENTS),
         ("audit", audit::STATEMENTS),
         ("authorizations", authorizations::STATEMENTS),
+        ("bank_lines", bank_lines::STATEMENTS),
         ("bookings", bookings::STATEMENTS),
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),
         ("ledger", ledger::STATEMENTS),
         ("merchants", merchants::STATEMENTS),
+        ("notices", notices::STATEMENTS),
         ("operations", operations::STATEMENTS),
         ("orders", orders::STATEMENTS),
         ("order_imports", order_imports::STATEMENTS),
@@ -318,6 +325,9 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("settlement_items", settlement_items::STATEMENTS),
         ("settlements", settlements::STATEMENTS),
         ("ticks", ticks::STATEMENTS),
+        ("verify_history", verify_history::STATEMENTS),
+        ("verify_money", verify_money::STATEMENTS),
+        ("verify_settlements", verify_settlements::STATEMENTS),
     ];
     let named = files.into_iter().flat_map(|(file, statements)| {
         let with_file = move |&(name, statement)| (file, name, statement);

@@ -5,10 +5,13 @@
 
 mod booking;
 mod calls;
+pub mod messages;
 mod money;
 mod order_expiry;
+mod partner_notification;
 mod reconciliation;
 mod settlement_run;
+mod suspense;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,7 +21,9 @@ use clearday_jobs::{ChannelName, Payload};
 use tokio::sync::Semaphore;
 
 use crate::config::Approvals;
+use crate::connectors::messages::Messages;
 use crate::connectors::{Banks, Channels};
+use crate::domain::partner_notification::PayLinkTemplate;
 use crate::engine::{Finished, Handler, Run, WorkError};
 
 pub use settlement_run::{PlanError, Scope, preview as preview_settlements};
@@ -28,6 +33,10 @@ pub use settlement_run::{PlanError, Scope, preview as preview_settlements};
 pub struct Workbench {
     /// The payment channels.
     pub channels: Arc<Channels>,
+    /// The ways to send messages.
+    pub messages: Arc<Messages>,
+    /// Where partners pay; without it nobody is asked to.
+    pub pay_link: Option<PayLinkTemplate>,
     /// The banks.
     pub banks: Arc<Banks>,
     /// By channel, what a bank's statement says where the channel deposits what it owes.
@@ -56,8 +65,10 @@ async fn carry_out(bench: &Workbench, run: Run) -> Result<Finished, WorkError> {
         Payload::OrderExpiry(asked) => order_expiry::run(bench, &run, &asked).await,
         Payload::Reconciliation(asked) => reconciliation::run(bench, &run, &asked).await,
         Payload::SettlementRun(asked) => settlement_run::run(bench, &run, &asked).await,
-        Payload::DeferredAuthorization(_) | Payload::PartnerNotification(_) => Err(
-            WorkError::Invalid(format!("this release has no worker for {}", job.kind)),
-        ),
+        Payload::PartnerNotification(asked) => partner_notification::run(bench, &run, &asked).await,
+        Payload::DeferredAuthorization(_) => Err(WorkError::Invalid(format!(
+            "this release has no worker for {}",
+            job.kind
+        ))),
     }
 }

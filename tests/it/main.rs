@@ -1,9 +1,12 @@
 //! One test binary: a file per job and per promise.
 
+mod approvals;
 mod authorizing_channels;
 mod bank;
+mod bank_reconciliation;
 mod bank_statement;
 mod bills;
+mod booking;
 mod calendar;
 mod chaos;
 mod cli;
@@ -17,9 +20,11 @@ mod killed;
 mod messages;
 mod order_expiry;
 mod packaging;
+mod partner_notification;
 mod reconcile_files;
 mod reconciliation;
 mod schedule;
+mod settlement_run;
 mod setup_import;
 mod statement;
 mod store_conformance;

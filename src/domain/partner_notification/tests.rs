@@ -1,4 +1,8 @@
 //! Who is told what, as tables.
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "a test that overflows fails"
+)]
 
 use chrono::TimeDelta;
 use clearday_jobs::{Currency, JobId, Money, OrderNo, Version};

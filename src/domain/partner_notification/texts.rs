@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::super::order::Order;
 use super::super::partner::{MessageChannel, Partner};
+use crate::domain::percent::percent_encoded;
 
 /// Stands for the number in a template.
 const PLACEHOLDER: &str = "{order_no}";
@@ -48,19 +49,6 @@ impl PayLinkTemplate {
         self.0
             .replace(PLACEHOLDER, &percent_encoded(order_no.as_str()))
     }
-}
-
-/// RFC 3986, 2.3: everything but the unreserved characters.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 /// What a text is made of.
@@ -133,14 +121,12 @@ fn subject(told: &Told<'_>) -> String {
 }
 
 fn long(told: &Told<'_>, link: Option<&str>) -> String {
-    let mut text = short(told, link);
-    if link.is_some() {
-        let (order_no, total) = (&told.order.order_no, told.order.total);
-        text.push_str(&format!(
-            "\n\n订单 Order: {order_no}\n金额 Amount: {total}\n"
-        ));
+    let short = short(told, link);
+    if link.is_none() {
+        return short;
     }
-    text
+    let (order_no, total) = (&told.order.order_no, told.order.total);
+    format!("{short}\n\n订单 Order: {order_no}\n金额 Amount: {total}\n")
 }
 
 fn body(told: &Told<'_>, link: Option<&str>) -> String {

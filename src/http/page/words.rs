@@ -9,6 +9,7 @@ use clearday_jobs::JobKind;
 
 use crate::domain::approval::{ApprovalAction, ApprovalState};
 use crate::domain::job::JobState;
+use crate::domain::settlement_run::SettlementState;
 
 /// The kind in Chinese.
 pub(super) const fn kind_label(kind: JobKind) -> &'static str {
@@ -53,6 +54,16 @@ pub(super) const fn approval_state_label(state: ApprovalState) -> &'static str {
     }
 }
 
+/// The state of a settlement in Chinese, for operations.
+pub(super) const fn settlement_state_label(state: SettlementState) -> &'static str {
+    match state {
+        SettlementState::Calculated => "已出账",
+        SettlementState::CarriedOver => "已结转",
+        SettlementState::Approved => "已批准",
+        SettlementState::Paid => "已付清",
+    }
+}
+
 /// An event of a job's history in Chinese; one of a later release has none.
 pub(super) fn event_label(event: &str) -> &'static str {
     match event {
@@ -66,6 +77,41 @@ pub(super) fn event_label(event: &str) -> &'static str {
         "handed_back" => "交还",
         "cancelled" => "取消",
         "requeued" => "人工重试",
+        _ => "",
+    }
+}
+
+/// How a message goes, in Chinese.
+pub(super) fn channel_label(channel: &str) -> &'static str {
+    match channel {
+        "sms" => "短信",
+        "email" => "邮件",
+        "webhook" => "回调",
+        _ => "",
+    }
+}
+
+/// What a message says, in Chinese.
+pub(super) fn purpose_label(purpose: &str) -> &'static str {
+    match purpose {
+        "pay_request" => "代付请求",
+        "reminder" => "代付提醒",
+        "withdrawn" => "代付撤回",
+        "callback" => "结果回传",
+        _ => "",
+    }
+}
+
+/// Where a message is, in Chinese.
+pub(super) fn notice_label(state: &str) -> &'static str {
+    match state {
+        "planned" => "待发送",
+        "sending" => "发送中",
+        "unknown" => "结果未知",
+        "sent" => "已发送",
+        "delivered" => "已送达",
+        "suppressed" => "无需发送",
+        "exhausted" => "未送达",
         _ => "",
     }
 }
