@@ -14,7 +14,7 @@ use super::schema::kind_parser;
 use super::statement::write_json;
 use super::table::{Table, visible};
 use super::views::{JobLine, JobStory, RejectionLine, instant};
-use crate::domain::job::{Job, JobState, UnknownJobState};
+use crate::domain::job::{Job, JobState};
 use crate::engine::{Engine, OperateError, Waiting};
 use crate::store::events::TimelineEntry;
 use crate::store::jobs::JobFilter;
@@ -82,8 +82,8 @@ struct RejectedArgs {
 }
 
 fn state_parser() -> impl TypedValueParser<Value = JobState> {
-    PossibleValuesParser::new(JobState::ALL.map(JobState::as_str))
-        .try_map(|name| -> Result<JobState, UnknownJobState> { name.parse() })
+    PossibleValuesParser::new(JobState::ALL.iter().map(|state| state.as_str()))
+        .try_map(|name| name.parse::<JobState>())
 }
 
 /// A page, not an export.

@@ -3,11 +3,10 @@
 //! Every change of state in the store is one row of this table; a pair that is refused here has no
 //! statement in `store/jobs.rs`.
 
-use std::fmt;
-use std::str::FromStr;
-
 use chrono::{DateTime, Utc};
 use clearday_jobs::{JobId, JobKind};
+
+use super::words::words;
 
 /// A job as it stands in the database: the row *is* the job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,57 +71,51 @@ pub const fn is_carried_out(kind: JobKind) -> bool {
     }
 }
 
-/// Where a job is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum JobState {
-    /// Waits for its `run_at` and then for a worker with free room.
-    Ready,
-    /// Leased by a worker until its lease ends.
-    Running,
-    /// Leased, and somebody asked to cancel it: cancelled as soon as the worker lets go.
-    Cancelling,
-    /// Its effect is recorded. Final.
-    Done,
-    /// Out of attempts or impossible: kept with its reason until somebody retries it.
-    Dead,
-    /// Withdrawn before it had an effect. An operator may still retry it.
-    Cancelled,
+words! {
+    /// Where a job is in its life.
+    JobState {
+        /// Waits for its `run_at` and then for a worker with free room.
+        Ready = "ready",
+        /// Leased by a worker until its lease ends.
+        Running = "running",
+        /// Leased, and somebody asked to cancel it: cancelled as soon as the worker lets go.
+        Cancelling = "cancelling",
+        /// Its effect is recorded. Final.
+        Done = "done",
+        /// Out of attempts or impossible: kept with its reason until somebody retries it.
+        Dead = "dead",
+        /// Withdrawn before it had an effect. An operator may still retry it.
+        Cancelled = "cancelled",
+    }
+    "ready, running, cancelling, done, dead, cancelled"
 }
 
-/// What can happen to a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JobEvent {
-    /// A worker takes it.
-    Lease,
-    /// The worker recorded its effect.
-    Finish,
-    /// The worker asks to look again later; the attempt does not count.
-    Snooze,
-    /// The run failed and another attempt is left.
-    Retry,
-    /// The run failed for good.
-    Bury,
-    /// Its lease lapsed: the worker died or slept.
-    Rescue,
-    /// The daemon stops and gives it back unstarted or unfinished; the attempt does not count.
-    HandBack,
-    /// An operator withdraws it.
-    Cancel,
-    /// An operator wants it run (again), now.
-    Requeue,
+words! {
+    /// What can happen to a job.
+    JobEvent {
+        /// A worker takes it.
+        Lease = "leased",
+        /// The worker recorded its effect.
+        Finish = "finished",
+        /// The worker asks to look again later; the attempt does not count.
+        Snooze = "snoozed",
+        /// The run failed and another attempt is left.
+        Retry = "retried",
+        /// The run failed for good.
+        Bury = "buried",
+        /// Its lease lapsed: the worker died or slept.
+        Rescue = "rescued",
+        /// The daemon stops and gives it back unstarted or unfinished; the attempt does not count.
+        HandBack = "handed_back",
+        /// An operator withdraws it.
+        Cancel = "cancelled",
+        /// An operator wants it run (again), now.
+        Requeue = "requeued",
+    }
+    "leased, finished, snoozed, retried, buried, rescued, handed_back, cancelled, requeued"
 }
 
 impl JobState {
-    /// Every state, in the order of a job's life.
-    pub const ALL: [Self; 6] = [
-        Self::Ready,
-        Self::Running,
-        Self::Cancelling,
-        Self::Done,
-        Self::Dead,
-        Self::Cancelled,
-    ];
-
     /// The state after `event`, or `None` when the event is refused in this state.
     pub const fn after(self, event: JobEvent) -> Option<Self> {
         match self {
@@ -185,72 +178,6 @@ impl JobState {
             Self::Running | Self::Cancelling => true,
             Self::Ready | Self::Done | Self::Dead | Self::Cancelled => false,
         }
-    }
-
-    /// The name in the database, the API and the metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Running => "running",
-            Self::Cancelling => "cancelling",
-            Self::Done => "done",
-            Self::Dead => "dead",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl JobEvent {
-    /// Every event.
-    pub const ALL: [Self; 9] = [
-        Self::Lease,
-        Self::Finish,
-        Self::Snooze,
-        Self::Retry,
-        Self::Bury,
-        Self::Rescue,
-        Self::HandBack,
-        Self::Cancel,
-        Self::Requeue,
-    ];
-
-    /// The name in `job_events`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Lease => "leased",
-            Self::Finish => "finished",
-            Self::Snooze => "snoozed",
-            Self::Retry => "retried",
-            Self::Bury => "buried",
-            Self::Rescue => "rescued",
-            Self::HandBack => "handed_back",
-            Self::Cancel => "cancelled",
-            Self::Requeue => "requeued",
-        }
-    }
-}
-
-impl fmt::Display for JobState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A name that is no state.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "`{0}` is not a job state; the states are ready, running, cancelling, done, dead and cancelled"
-)]
-pub struct UnknownJobState(String);
-
-impl FromStr for JobState {
-    type Err = UnknownJobState;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == name)
-            .ok_or_else(|| UnknownJobState(name.to_owned()))
     }
 }
 
@@ -318,7 +245,7 @@ cancelled: requeued -> ready"
 
     #[test]
     fn state_names_are_read_back() {
-        for state in JobState::ALL {
+        for &state in JobState::ALL {
             assert_eq!(state.as_str().parse::<JobState>().unwrap(), state);
         }
         assert!("finished".parse::<JobState>().is_err());

@@ -3,38 +3,41 @@
 //! Written down before it is made; what came back is written after. In between, and after a
 //! time-out, nobody knows: only evidence closes it, never a guess and never a blind second try.
 
-use std::fmt;
-use std::str::FromStr;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use clearday_jobs::{ChannelName, JobId, OperationId, Reference};
 
-/// What the call asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OperationKind {
-    /// Close a payment reference, so that nobody can pay it any more.
-    Close,
-    /// Authorize a payment: hold the payer's money.
-    Authorize,
-    /// Let an authorization go.
-    Void,
-    /// Have a bank pay a merchant.
-    PayOut,
-    /// Tell somebody something.
-    Send,
+use super::words::words;
+
+words! {
+    /// What the call asks for.
+    OperationKind {
+        /// Close a payment reference, so that nobody can pay it any more.
+        Close = "close",
+        /// Authorize a payment: hold the payer's money.
+        Authorize = "authorize",
+        /// Let an authorization go.
+        Void = "void",
+        /// Have a bank pay a merchant.
+        PayOut = "pay_out",
+        /// Tell somebody something.
+        Send = "send",
+    }
+    "close, authorize, void, pay_out, send"
 }
 
-/// What is known of the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OperationState {
-    /// Written down; it may or may not have left.
-    Intended,
-    /// It had its effect; there is evidence. Final.
-    Succeeded,
-    /// The channel refused it; it had no effect. Final.
-    Declined,
-    /// It left and no trustworthy answer came back.
-    Unknown,
+words! {
+    /// What is known of the call.
+    OperationState {
+        /// Written down; it may or may not have left.
+        Intended = "intended",
+        /// It had its effect; there is evidence. Final.
+        Succeeded = "succeeded",
+        /// The channel refused it; it had no effect. Final.
+        Declined = "declined",
+        /// It left and no trustworthy answer came back.
+        Unknown = "unknown",
+    }
+    "intended, succeeded, declined, unknown"
 }
 
 /// What can be learned about the call.
@@ -84,14 +87,6 @@ impl Operation {
 }
 
 impl OperationState {
-    /// Every state.
-    pub const ALL: [Self; 4] = [
-        Self::Intended,
-        Self::Succeeded,
-        Self::Declined,
-        Self::Unknown,
-    ];
-
     /// The state after `event`, or `None` when it is refused: what is proved stays proved.
     pub const fn after(self, event: OperationEvent) -> Option<Self> {
         match self {
@@ -113,76 +108,11 @@ impl OperationState {
             Self::Intended | Self::Unknown => false,
         }
     }
-
-    /// The name in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Intended => "intended",
-            Self::Succeeded => "succeeded",
-            Self::Declined => "declined",
-            Self::Unknown => "unknown",
-        }
-    }
 }
 
 impl OperationEvent {
     /// Every event.
     pub const ALL: [Self; 3] = [Self::Succeed, Self::Decline, Self::Lose];
-}
-
-impl OperationKind {
-    /// Every kind.
-    pub const ALL: [Self; 5] = [
-        Self::Close,
-        Self::Authorize,
-        Self::Void,
-        Self::PayOut,
-        Self::Send,
-    ];
-
-    /// The name in the database and at the front of idempotency keys.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Close => "close",
-            Self::Authorize => "authorize",
-            Self::Void => "void",
-            Self::PayOut => "pay_out",
-            Self::Send => "send",
-        }
-    }
-}
-
-/// A stored name that this release does not know.
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not known to this release")]
-pub struct UnknownName(pub(super) String);
-
-impl FromStr for OperationState {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == name)
-            .ok_or_else(|| UnknownName(name.to_owned()))
-    }
-}
-
-impl FromStr for OperationKind {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
-            .ok_or_else(|| UnknownName(name.to_owned()))
-    }
-}
-
-impl fmt::Display for OperationState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 #[cfg(test)]

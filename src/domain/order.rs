@@ -3,29 +3,28 @@
 //! Orders that belong together (组合购) form a group that is paid, held and expired as one; an
 //! order of its own is a group of one.
 
-use std::fmt;
-use std::str::FromStr;
-
 use chrono::{DateTime, Utc};
 use clearday_jobs::{ChannelName, MerchantId, Money, OrderNo, Reference};
 
-use super::operation::UnknownName;
+use super::words::words;
 
-/// Where an order is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OrderState {
-    /// May be paid (待付款).
-    Open,
-    /// Somebody examines it (待审核): its clock stands still.
-    InReview,
-    /// Its time is over: no payment may start, but one may still be under way.
-    Expiring,
-    /// Its time is over and every reference is proved closed. Final.
-    Expired,
-    /// Paid. Final.
-    Paid,
-    /// Withdrawn by the upstream system. Final.
-    Cancelled,
+words! {
+    /// Where an order is.
+    OrderState {
+        /// May be paid (待付款).
+        Open = "open",
+        /// Somebody examines it (待审核): its clock stands still.
+        InReview = "in_review",
+        /// Its time is over: no payment may start, but one may still be under way.
+        Expiring = "expiring",
+        /// Its time is over and every reference is proved closed. Final.
+        Expired = "expired",
+        /// Paid. Final.
+        Paid = "paid",
+        /// Withdrawn by the upstream system. Final.
+        Cancelled = "cancelled",
+    }
+    "open, in_review, expiring, expired, paid, cancelled"
 }
 
 /// What can happen to an order.
@@ -46,16 +45,6 @@ pub enum OrderEvent {
 }
 
 impl OrderState {
-    /// Every state.
-    pub const ALL: [Self; 6] = [
-        Self::Open,
-        Self::InReview,
-        Self::Expiring,
-        Self::Expired,
-        Self::Paid,
-        Self::Cancelled,
-    ];
-
     /// The state after `event`, or `None` when it is refused.
     pub const fn after(self, event: OrderEvent) -> Option<Self> {
         match self {
@@ -106,18 +95,6 @@ impl OrderState {
             Self::Expiring | Self::Expired | Self::Paid | Self::Cancelled => false,
         }
     }
-
-    /// The name in the database and in files.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::InReview => "in_review",
-            Self::Expiring => "expiring",
-            Self::Expired => "expired",
-            Self::Paid => "paid",
-            Self::Cancelled => "cancelled",
-        }
-    }
 }
 
 impl OrderEvent {
@@ -132,57 +109,17 @@ impl OrderEvent {
     ];
 }
 
-impl fmt::Display for OrderState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+words! {
+    /// What is known of a payment reference.
+    ReferenceState {
+        /// Somebody may be paying it.
+        Open = "open",
+        /// Proved closed: no money can come any more.
+        Closed = "closed",
+        /// Proved paid.
+        Paid = "paid",
     }
-}
-
-impl FromStr for OrderState {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == name)
-            .ok_or_else(|| UnknownName(name.to_owned()))
-    }
-}
-
-/// What is known of a payment reference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReferenceState {
-    /// Somebody may be paying it.
-    Open,
-    /// Proved closed: no money can come any more.
-    Closed,
-    /// Proved paid.
-    Paid,
-}
-
-impl ReferenceState {
-    /// Every state.
-    pub const ALL: [Self; 3] = [Self::Open, Self::Closed, Self::Paid];
-
-    /// The name in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Closed => "closed",
-            Self::Paid => "paid",
-        }
-    }
-}
-
-impl FromStr for ReferenceState {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == name)
-            .ok_or_else(|| UnknownName(name.to_owned()))
-    }
+    "open, closed, paid"
 }
 
 /// An order as it stands in the database.

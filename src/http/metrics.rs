@@ -58,7 +58,7 @@ pub(super) async fn load_queues(engine: &Engine) -> Result<Vec<QueueFigures>, St
     let mut queues = Vec::with_capacity(JobKind::ALL.len());
     for kind in JobKind::ALL {
         let mut counts = Vec::with_capacity(JobState::ALL.len());
-        for state in JobState::ALL {
+        for &state in JobState::ALL {
             counts.push((state, jobs::count_in_state(&mut tx, kind, state).await?));
         }
         let oldest = jobs::oldest_due(&mut tx, kind, now).await?;

@@ -463,7 +463,7 @@ impl PartialSchema for KindName {
 
 impl PartialSchema for StateName {
     fn schema() -> RefOr<Schema> {
-        let names = JobState::ALL.map(JobState::as_str);
+        let names: Vec<&str> = JobState::ALL.iter().map(|it| it.as_str()).collect();
         one_of_names("Where a job is in its life.", &names)
     }
 }

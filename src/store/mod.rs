@@ -68,6 +68,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// SQLite has one writer at a time; another process (a command line) may hold it for a moment.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const SQLITE_READERS_MAX: u32 = 4;
+/// For the writer of SQLite, in KiB: an import meets pages all over the indexes, and what does not stay in memory is
+/// written many times. SQLite takes no more of it than it needs.
+const SQLITE_CACHE_KIB: u32 = 32 << 10;
 /// SQLite does not wait where a new file changes to WAL, so two processes that open one at the same
 /// moment may find it locked. It takes milliseconds; after a second it is something else.
 const SQLITE_OPEN_TRIES: u32 = 50;
@@ -184,9 +187,13 @@ impl Store {
                 .max_connections(connections_max)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
         };
+        // A negative size is in KiB, a positive one in pages.
+        let writing = options
+            .clone()
+            .pragma("cache_size", format!("-{SQLITE_CACHE_KIB}"));
         let mut tries = 1;
         let writer = loop {
-            match pool(1).connect_with(options.clone()).await {
+            match pool(1).connect_with(writing.clone()).await {
                 Ok(writer) => break writer,
                 Err(error) if tries < SQLITE_OPEN_TRIES && is_locked(&error) => {
                     tries += 1;

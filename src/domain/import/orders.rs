@@ -275,13 +275,16 @@ mod tests {
 
     #[test]
     fn every_pair_of_state_and_status_is_answered() {
-        let table = OrderState::ALL.map(|state| {
-            let answers: Vec<String> = ToldStatus::ALL
-                .iter()
-                .map(|status| format!("{status}: {}", answer(state, &told(*status))))
-                .collect();
-            format!("{state} <- {}", answers.join(", "))
-        });
+        let table: Vec<String> = OrderState::ALL
+            .iter()
+            .map(|&state| {
+                let answers: Vec<String> = ToldStatus::ALL
+                    .iter()
+                    .map(|status| format!("{status}: {}", answer(state, &told(*status))))
+                    .collect();
+                format!("{state} <- {}", answers.join(", "))
+            })
+            .collect();
         assert_eq!(
             table.join("\n"),
             "\
@@ -300,18 +303,21 @@ cancelled <- open: refused, in_review: refused, paid: refused, cancelled: same"
             expires_at: noon() + TimeDelta::days(1),
             ..told(status)
         };
-        let table = OrderState::ALL.map(|state| {
-            let moved = match decide_order_update(&known(state), &later(ToldStatus::Open)) {
-                Ok(OrderUpdate::Nothing) => "left alone".to_owned(),
-                Ok(OrderUpdate::Change {
-                    expires_at, reason, ..
-                }) => {
-                    format!("{} h, {reason}", (expires_at - noon()).num_hours())
-                }
-                Err(refusal) => refusal.to_string(),
-            };
-            format!("{state}: {moved}")
-        });
+        let table: Vec<String> = OrderState::ALL
+            .iter()
+            .map(|&state| {
+                let moved = match decide_order_update(&known(state), &later(ToldStatus::Open)) {
+                    Ok(OrderUpdate::Nothing) => "left alone".to_owned(),
+                    Ok(OrderUpdate::Change {
+                        expires_at, reason, ..
+                    }) => {
+                        format!("{} h, {reason}", (expires_at - noon()).num_hours())
+                    }
+                    Err(refusal) => refusal.to_string(),
+                };
+                format!("{state}: {moved}")
+            })
+            .collect();
         assert_eq!(
             table.join("\n"),
             "\

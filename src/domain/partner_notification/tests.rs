@@ -130,7 +130,7 @@ fn a_request_stands_only_while_its_order_waits_for_money() {
     ]
     .map(|purpose| notice(purpose, MessageChannel::Sms, NoticeState::Planned));
     let mut table = Vec::new();
-    for state in OrderState::ALL {
+    for &state in OrderState::ALL {
         let order = order(state);
         let plans = [
             (Purpose::PayRequest, 0),

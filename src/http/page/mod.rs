@@ -388,7 +388,7 @@ fn render(page: &impl Template) -> Result<Response, Problem> {
 
 fn queue_row(queue: &QueueFigures) -> QueueRow {
     let is_carried_out = is_carried_out(queue.kind);
-    let counts = JobState::ALL.into_iter().map(|state| {
+    let counts = JobState::ALL.iter().map(|&state| {
         let number = queue.count(state);
         let more = if number >= COUNT_MAX { "+" } else { "" };
         Count {
@@ -487,7 +487,7 @@ fn state_choices(filter: &JobFilter) -> Vec<Choice> {
         link: jobs_link(filter.kind, state),
         is_chosen: filter.state == state,
     };
-    let states = JobState::ALL.map(|state| {
+    let states = JobState::ALL.iter().map(|&state| {
         let label = format!("{} {state}", state_label(state));
         choice(Some(state), label)
     });

@@ -77,7 +77,7 @@ async fn what_is_proved_stays_proved(world: World) {
         asked.idempotency_key = key.to_owned();
         intend(&world, &asked).await.unwrap();
         assert!(learn(&world, &asked, proved, Some("proof")).await.unwrap());
-        for late_news in OperationState::ALL {
+        for &late_news in OperationState::ALL {
             let learned = learn(&world, &asked, late_news, Some("hearsay")).await;
             assert!(!learned.unwrap(), "{proved} -> {late_news}");
         }

@@ -115,7 +115,7 @@ async fn a_group_comes_with_its_references_and_the_newest_call_about_each(world:
 }
 
 async fn a_reference_is_issued_only_while_every_member_may_be_paid(world: World) {
-    for state in OrderState::ALL {
+    for &state in OrderState::ALL {
         let group = format!("G-{state}");
         insert(&world, &order(&group, &group, OrderState::Open)).await;
         insert(&world, &order(&format!("M-{state}"), &group, state)).await;

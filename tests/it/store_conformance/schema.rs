@@ -146,17 +146,21 @@ async fn both_databases_have_the_same_keys_and_indexes() {
 
 #[test]
 fn checks_list_the_states_of_the_domain() {
-    assert_listed("jobs", "state", JobState::ALL.map(JobState::as_str));
+    assert_listed("jobs", "state", JobState::ALL.iter().map(|it| it.as_str()));
     assert_listed("jobs", "kind", JobKind::ALL.map(JobKind::as_str));
-    let events = JobEvent::ALL.map(JobEvent::as_str);
+    let events = JobEvent::ALL.iter().map(|it| it.as_str());
     let recorded = std::iter::once("accepted").chain(events);
     assert_listed("job_events", "event", recorded);
-    let states = OperationState::ALL.map(OperationState::as_str);
+    let states = OperationState::ALL.iter().map(|it| it.as_str());
     assert_listed("operations", "state", states);
-    let kinds = OperationKind::ALL.map(OperationKind::as_str);
+    let kinds = OperationKind::ALL.iter().map(|it| it.as_str());
     assert_listed("operations", "kind", kinds);
-    assert_listed("orders", "state", OrderState::ALL.map(OrderState::as_str));
-    let states = ReferenceState::ALL.map(ReferenceState::as_str);
+    assert_listed(
+        "orders",
+        "state",
+        OrderState::ALL.iter().map(|it| it.as_str()),
+    );
+    let states = ReferenceState::ALL.iter().map(|it| it.as_str());
     assert_listed("payment_references", "state", states);
     let kinds = RecordKind::ALL.iter().map(|kind| kind.as_str());
     assert_listed("records", "kind", kinds.clone());
