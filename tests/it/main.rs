@@ -29,3 +29,4 @@ mod store_conformance;
 mod support;
 mod tidy;
 mod two_daemons;
+mod verify;

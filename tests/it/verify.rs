@@ -1,0 +1,395 @@
+//! `clearday verify`: a little world that is well, and whatever somebody with a hand in its database could do to it.
+#![cfg(test)]
+
+use chrono::TimeDelta;
+use clearday::cli::exit::Exit;
+use clearday::domain::import::records::RecordRow;
+use clearday::domain::job::JobState;
+use clearday::domain::ledger::events::{self, Occasion};
+use clearday::domain::ledger::{Booking, Entry};
+use clearday::domain::record::{Record, RecordKind, RecordStatus};
+use clearday::formats::records::read_numbered_records;
+use clearday::store::Store;
+use clearday::store::ledger::{self, JobContext};
+use clearday::verify::{Report, verify};
+use clearday_jobs::{JobId, JobKind};
+
+use crate::support::command_line::CommandLine;
+use crate::support::house::{House, Mode, expiry_of};
+use crate::support::sandbox::{cny, reference};
+use crate::support::servers::TestDatabase;
+use crate::support::sql::tamper;
+
+const BILL: &str = include_str!("../../samples/wechat_pay/bill.ALL.2026-03-02.csv");
+const PAYLOAD: &str = r#"{"version":1,"channel":"wechat_pay","statements":["bill.csv"]}"#;
+const RECORDS: &str = "\
+record_no,kind,channel,channel_trade_no,merchant_id,amount,currency,fee,status,occurred_at,original_record_no,coupon_amount,coupon_funder
+P-1,payment,wechat_pay,T-1,M-1,18.00,CNY,0.11,succeeded,2026-03-02T08:00:00+08:00,,,
+P-2,payment,wechat_pay,T-2,M-1,10.00,CNY,0.06,succeeded,2026-03-02T08:00:00+08:00,,3.00,merchant
+P-3,payment,wechat_pay,T-3,M-1,10.00,CNY,0.06,succeeded,2026-03-02T08:00:00+08:00,,3.00,platform
+P-4,payment,wechat_pay,T-4,M-2,5.00,CNY,0.03,pending,2026-03-02T08:00:00+08:00,,,
+P-5,payment,wechat_pay,T-1,M-1,18.00,CNY,0.11,succeeded,2026-03-02T08:00:00+08:00,,,
+F-1,refund,wechat_pay,,M-1,5.00,CNY,-0.03,succeeded,2026-03-02T09:00:00+08:00,P-3,1.50,platform
+";
+
+async fn import(house: &House, csv: &str) {
+    let mut rows = Vec::new();
+    read_numbered_records(csv.as_bytes(), |line, record| {
+        rows.push(RecordRow { line, record });
+    })
+    .unwrap();
+    house.engine().import_records(rows).await.unwrap();
+}
+
+async fn reconcile(house: &House, key: &str) {
+    std::fs::write(house.statements.path().join("bill.csv"), BILL).unwrap();
+    let job = house.submit(JobKind::Reconciliation, key, PAYLOAD).await;
+    house.job_reaches(job, JobState::Done).await;
+}
+
+async fn expire(house: &House, order_no: &str) -> JobId {
+    let key = format!("expire {order_no}");
+    house
+        .submit(JobKind::OrderExpiry, &key, &expiry_of(order_no))
+        .await
+}
+
+/// Records with a corrected fee, an order that was paid (twice), and one that expired.
+async fn little_world(mode: Mode) -> TestDatabase {
+    let house = House::open(mode).await;
+    import(&house, RECORDS).await;
+    house.open_order("O-paid", "O-paid").await;
+    for name in ["R-1", "R-2"] {
+        house.open_reference("O-paid", name, 1_234).await;
+        house.sandbox.handle.pay(&reference(name)).unwrap();
+    }
+    house.open_order("O-late", "O-late").await;
+    house.open_reference("O-late", "R-3", 1_234).await;
+    house.clock.advance(TimeDelta::hours(1));
+    let paid = expire(&house, "O-paid").await;
+    house.job_reaches(paid, JobState::Dead).await;
+    let late = expire(&house, "O-late").await;
+    house.job_reaches(late, JobState::Done).await;
+    reconcile(&house, "first").await;
+    import(&house, &RECORDS.replace("0.11", "0.20")).await;
+    reconcile(&house, "second").await;
+    house.leave().await
+}
+
+async fn verified(database: &TestDatabase) -> Report {
+    let store = Store::connect(database.url(), 4).await.unwrap();
+    let report = verify(&store).await.unwrap();
+    store.close().await;
+    report
+}
+
+/// The checks that found something, with what they found.
+fn broken(report: &Report) -> Vec<String> {
+    let broken = report.checks.iter().filter(|check| !check.ok);
+    broken
+        .map(|check| format!("{}: {}", check.name, check.detail))
+        .collect()
+}
+
+/// What is done, the check that must notice, and how it is done.
+const TAMPERING: &[(&str, &str, &str)] = &[
+    (
+        "a changed posting",
+        "entries_sealed",
+        "UPDATE postings SET amount_minor = amount_minor + 1 WHERE entry_id IN \
+         (SELECT id FROM journal_entries WHERE identity = 'payment:P-1/capture')",
+    ),
+    (
+        "a posting to somebody else",
+        "entries_sealed",
+        "UPDATE postings SET credit_owner = 'M-2' WHERE entry_id IN \
+         (SELECT id FROM journal_entries WHERE identity = 'payment:P-1/capture')",
+    ),
+    (
+        "a deleted posting",
+        "entries_sealed",
+        "DELETE FROM postings WHERE line = 2 AND entry_id IN \
+         (SELECT id FROM journal_entries WHERE identity = 'payment:P-3/capture')",
+    ),
+    (
+        "an inserted posting",
+        "entries_sealed",
+        "INSERT INTO postings SELECT id, 2, 'merchant_payable', 'M-1', 'bank', 'mine', 100, 'CNY' \
+         FROM journal_entries WHERE identity = 'payment:P-1/capture'",
+    ),
+    (
+        "an inserted posting that is counted",
+        "entries_sealed",
+        "INSERT INTO postings SELECT id, 2, 'merchant_payable', 'M-1', 'bank', 'mine', 100, 'CNY' \
+         FROM journal_entries WHERE identity = 'payment:P-1/capture'; \
+         UPDATE journal_entries SET postings_count = 2 WHERE identity = 'payment:P-1/capture'",
+    ),
+    (
+        "an entry of another day",
+        "entries_sealed",
+        "UPDATE journal_entries SET accounting_on = '2026-03-09' WHERE identity = 'payment:P-1/capture'",
+    ),
+    (
+        "an entry deleted without its postings",
+        "entries_sealed",
+        "DELETE FROM journal_entries WHERE identity = 'payment:P-1/capture'",
+    ),
+    (
+        "a deleted entry",
+        "records_booked",
+        "DELETE FROM postings WHERE entry_id IN \
+         (SELECT id FROM journal_entries WHERE identity = 'payment:P-1/capture'); \
+         DELETE FROM journal_entries WHERE identity = 'payment:P-1/capture'",
+    ),
+    (
+        "a deleted fee",
+        "records_booked",
+        "DELETE FROM postings WHERE entry_id IN \
+         (SELECT id FROM journal_entries WHERE identity = 'payment:P-1/channel_fee/2'); \
+         DELETE FROM journal_entries WHERE identity = 'payment:P-1/channel_fee/2'",
+    ),
+    (
+        "a deleted entry of late money",
+        "facts",
+        "DELETE FROM postings WHERE entry_id IN (SELECT id FROM journal_entries WHERE event = 'late_money'); \
+         DELETE FROM journal_entries WHERE event = 'late_money'",
+    ),
+    (
+        "a changed record",
+        "records_booked",
+        "UPDATE records SET amount_minor = amount_minor + 1 WHERE record_no = 'P-1'",
+    ),
+    (
+        "a record of somebody else",
+        "records_booked",
+        "UPDATE records SET merchant_id = 'M-2' WHERE record_no = 'P-1'",
+    ),
+    (
+        "a record that did not succeed after all",
+        "records_booked",
+        "UPDATE records SET status = 'failed' WHERE record_no = 'P-1'",
+    ),
+    (
+        "a deleted record",
+        "records_booked",
+        "DELETE FROM records WHERE record_no = 'P-1'",
+    ),
+    (
+        "a record that forgot its entry",
+        "records_booked",
+        "UPDATE records SET booking = NULL, booked_entry_id = NULL, booked_fee_minor = NULL, fee_entries = 0 \
+         WHERE record_no = 'P-1'",
+    ),
+    (
+        "a fee that is not what was booked",
+        "records_booked",
+        "UPDATE records SET fee_minor = 25, booked_fee_minor = 25 WHERE record_no = 'P-1'",
+    ),
+    (
+        "a changed fact of a record",
+        "facts",
+        "UPDATE money_facts SET amount_minor = amount_minor + 1 WHERE external_no = 'T-1'",
+    ),
+    (
+        "a changed fact of a query",
+        "facts",
+        "UPDATE money_facts SET amount_minor = amount_minor + 1 WHERE source = 'query'",
+    ),
+    (
+        "a deleted fact",
+        "facts",
+        "DELETE FROM money_facts WHERE external_no = 'T-1'",
+    ),
+    (
+        "a fact that names another entry",
+        "facts",
+        "UPDATE money_facts SET entry_id = (SELECT id FROM journal_entries WHERE identity = 'payment:P-2/capture') \
+         WHERE external_no = 'T-1'",
+    ),
+    (
+        "an operation that succeeded without evidence",
+        "operations",
+        "UPDATE operations SET evidence = '{}' WHERE kind = 'close'",
+    ),
+    (
+        "a skipped generation",
+        "operations",
+        "UPDATE operations SET generation = 2, idempotency_key = 'close:sandbox:R-3:2'",
+    ),
+    (
+        "a new generation while the old one lives",
+        "operations",
+        "INSERT INTO operations SELECT entry_id, job_id, kind, channel, reference, 2, 'close:sandbox:R-3:2', 'unknown', \
+         detail, NULL, intended_at, operations.updated_at FROM operations, (SELECT entry_id FROM postings LIMIT 1) AS any_id",
+    ),
+    (
+        "a deleted job event",
+        "histories",
+        "DELETE FROM job_events WHERE version = 2 AND job_id = (SELECT id FROM jobs ORDER BY id LIMIT 1)",
+    ),
+    (
+        "a job that is done by decree",
+        "histories",
+        "UPDATE jobs SET state = 'done' WHERE state = 'dead'",
+    ),
+    (
+        "an order marked paid",
+        "states",
+        "UPDATE orders SET state = 'paid' WHERE order_no = 'O-late'",
+    ),
+    (
+        "an order marked paid with its history",
+        "states",
+        "UPDATE orders SET state = 'paid', version = version + 1 WHERE order_no = 'O-late'; \
+         INSERT INTO order_events SELECT order_no, version, updated_at, state, 'forged', \
+         (SELECT id FROM jobs ORDER BY id LIMIT 1) FROM orders WHERE order_no = 'O-late'",
+    ),
+    (
+        "an expired order that may be paid again",
+        "states",
+        "UPDATE payment_references SET state = 'open' WHERE reference = 'R-3'",
+    ),
+    (
+        "a reference that is closed because somebody says so",
+        "states",
+        "UPDATE payment_references SET evidence = 'believe me' WHERE reference = 'R-3'",
+    ),
+    (
+        "a payment that was found with another amount",
+        "states",
+        "UPDATE payment_references SET paid_minor = paid_minor + 1 WHERE reference = 'R-1'",
+    ),
+];
+
+async fn every_kind_of_tampering_is_noticed(mode: Mode) {
+    let world = little_world(mode).await;
+    let report = verified(&world).await;
+    assert!(report.ok, "{:#?}", broken(&report));
+    for check in &report.checks {
+        assert!(check.detail.starts_with(char::is_numeric), "{check:?}");
+    }
+    for (what, noticed_by, sql) in TAMPERING {
+        let copy = world.copy().await;
+        let changed = tamper(copy.url(), sql).await;
+        assert!(changed.is_ok(), "{what}: {changed:?}");
+        let report = verified(&copy).await;
+        let found = broken(&report);
+        let is_noticed = found
+            .iter()
+            .any(|told| told.starts_with(&format!("{noticed_by}: ")));
+        assert!(is_noticed && !report.ok, "{what}: {found:#?}");
+        copy.close().await;
+    }
+    for (what, noticed_by, entry) in forged() {
+        let copy = world.copy().await;
+        append(&copy, &entry).await;
+        let found = broken(&verified(&copy).await);
+        let is_noticed = found.iter().any(|told| told.starts_with(noticed_by));
+        assert!(is_noticed, "{what}: {found:#?}");
+        copy.close().await;
+    }
+    the_command_line_says_so(&world).await;
+    world.close().await;
+}
+
+async fn the_command_line_says_so(world: &TestDatabase) {
+    let line = CommandLine::on(world).await;
+    let told = line.run("verify --format json").await.json();
+    assert_eq!(told["ok"], true, "{told:#}");
+    assert_eq!(told["checks"][0]["name"], "entries_sealed");
+    assert!(line.run("verify").await.fine().contains("conservation"));
+
+    let copy = world.copy().await;
+    let (_, _, sql) = TAMPERING[0];
+    tamper(copy.url(), sql).await.unwrap();
+    let line = CommandLine::on(&copy).await;
+    let ran = line.run("verify --format json").await;
+    assert_eq!(ran.exit, Exit::Finding);
+    let told: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(told["ok"], false);
+    assert_eq!(
+        told["checks"][0]["detail"],
+        "payment:P-1/capture is not as it was written (9 entries)"
+    );
+    copy.close().await;
+}
+
+/// Entries that are sealed as they should be, and that nothing outside of the ledger tells of.
+fn forged() -> Vec<(&'static str, &'static str, Entry)> {
+    let on = |subject: &'static str| Occasion {
+        subject,
+        accounting_on: "2026-03-02".parse().unwrap(),
+    };
+    let (merchant, channel) = ("M-1".parse().unwrap(), "sandbox".parse().unwrap());
+    let bank = "sandbox_bank".parse().unwrap();
+    let invented = Record {
+        record_no: "P-9".parse().unwrap(),
+        kind: RecordKind::Payment,
+        channel: "wechat_pay".parse().unwrap(),
+        channel_trade_no: None,
+        merchant_id: "M-1".parse().unwrap(),
+        amount: cny(9_999),
+        fee: cny(0),
+        status: RecordStatus::Succeeded,
+        occurred_at: "2026-03-02T08:00:00+08:00".parse().unwrap(),
+        original_record_no: None,
+        coupon: None,
+    };
+    let built = |entry: events::Built| entry.unwrap().unwrap();
+    vec![
+        (
+            "a payment that was never made",
+            "records_booked: ",
+            built(events::capture(&invented, Booking::ByFunder)),
+        ),
+        (
+            "a settlement of nothing",
+            "conservation: ",
+            built(events::collected(on("settlement:1"), &merchant, cny(100))),
+        ),
+        (
+            "a payout that nobody ordered",
+            "conservation: ",
+            built(events::payout_submitted(on("payout:1"), &merchant, cny(100))),
+        ),
+        (
+            "a payout that no statement shows",
+            "facts: ",
+            built(events::payout_confirmed(on("payout:1"), &merchant, &bank, cny(100))),
+        ),
+        (
+            "late money that no channel took",
+            "conservation: ",
+            built(events::late_money(on("receipt:1"), &channel, cny(100))),
+        ),
+    ]
+}
+
+async fn append(database: &TestDatabase, entry: &Entry) {
+    let store = Store::connect(database.url(), 4).await.unwrap();
+    let clock = clearday::clock::Clock::manual(crate::support::house::noon());
+    let ids = clearday::clock::Ids::random(clock.clone());
+    let mut tx = store.begin().await.unwrap();
+    let on_behalf = JobContext { job_id: None };
+    ledger::append(&mut tx, std::slice::from_ref(entry), on_behalf, &ids, clock.now())
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    store.close().await;
+}
+
+mod embedded {
+    use super::*;
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn every_kind_of_tampering_is_noticed() {
+        super::every_kind_of_tampering_is_noticed(Mode::Embedded).await;
+    }
+}
+
+mod production {
+    use super::*;
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn every_kind_of_tampering_is_noticed() {
+        super::every_kind_of_tampering_is_noticed(Mode::Production).await;
+    }
+}
