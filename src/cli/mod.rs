@@ -5,6 +5,7 @@
 
 mod approvals;
 mod audit;
+mod bank_statement;
 mod calendar;
 mod completions;
 mod connect;

@@ -8,12 +8,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use clearday_jobs::{ChannelName, IdError};
 use serde::Serialize;
 
+use super::bank_statement;
 use super::exit::{CliError, Exit, OutputFormat};
 use crate::formats::text::unpack;
 use crate::formats::wechat_pay::totals::{TotalTexts, decimal_text, total_text};
 use crate::formats::wechat_pay::{self, Statement, Tolerance, TotalName, read_statement};
 
-/// Look at statement files of payment channels.
+/// Look at statement files of payment channels and banks.
 #[derive(Debug, Args)]
 pub struct StatementArgs {
     #[command(subcommand)]
@@ -31,12 +32,22 @@ enum StatementVerb {
 pub struct InspectArgs {
     /// The statement, plain or gzip.
     file: PathBuf,
-    /// The channel that wrote it.
+    /// Who wrote it.
     #[arg(long)]
-    channel: Channel,
+    channel: Writer,
     /// How to print what was found.
     #[arg(long, value_enum, default_value_t)]
     format: OutputFormat,
+}
+
+/// Whose statements can be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Writer {
+    /// 微信支付.
+    #[value(name = "wechat_pay")]
+    WechatPay,
+    /// Any bank that writes ISO 20022 (camt.053).
+    Bank,
 }
 
 /// The channels whose statements can be read.
@@ -65,8 +76,9 @@ pub fn run(args: &StatementArgs, out: &mut impl Write) -> Result<Exit, CliError>
 
 fn run_inspect(args: &InspectArgs, out: &mut impl Write) -> Result<Exit, CliError> {
     let statement = match args.channel {
-        Channel::WechatPay => read_statement(open(&args.file)?, Tolerance::Refuse, |_| ())
+        Writer::WechatPay => read_statement(open(&args.file)?, Tolerance::Refuse, |_| ())
             .map_err(|error| refused(&args.file, error))?,
+        Writer::Bank => return bank_statement::inspect(&args.file, args.format, out),
     };
     let written = match args.format {
         OutputFormat::Json => write_json(&Report::of(&statement), out),

@@ -25,6 +25,7 @@ pub mod order;
 pub mod order_expiry;
 pub mod partner;
 pub mod partner_notification;
+pub mod percent;
 pub mod reconciliation;
 pub mod record;
 pub mod redact;

@@ -36,7 +36,7 @@ pub use operate::OperateError;
 pub use run::{Finished, Run, RunTx};
 pub use settlements::{
     NewOfflinePayment, OfflinePaymentError, OfflinePaymentRegistered,
-    consents as settlement_consents,
+    consents as settlement_consents, progress as settlement_progress,
 };
 pub use tick::TickPlan;
 

@@ -64,6 +64,7 @@ const APPROVER: Access = Access::AtLeast(Role::Approver);
 
 const JOB_LIST: &[&str] = &["kind", "state", "limit", "before"];
 const APPROVAL_LIST: &[&str] = &["state", "limit", "before"];
+const SETTLEMENT_LIST: &[&str] = &["merchant_id", "state", "limit", "before"];
 const PAGED: &[&str] = &["limit", "before"];
 
 /// Every route and who may use it.
@@ -87,6 +88,9 @@ pub const ROUTES: &[Rule] = &[
     rule("GET",  "/v1/approvals/{id}",                    VIEWER),
     rule("POST", "/v1/approvals/{id}/approve",            APPROVER),
     rule("POST", "/v1/approvals/{id}/reject",             APPROVER),
+    rule("GET",  "/v1/settlements",                       VIEWER).reading(SETTLEMENT_LIST),
+    rule("GET",  "/v1/settlements/{id}",                  VIEWER),
+    rule("POST", "/v1/settlements/{id}/parts/{part_no}/offline_payments", OPERATOR),
     rule("GET",  "/",                                     VIEWER).reading(&["refresh"]),
     rule("GET",  "/jobs",                                 VIEWER).reading(JOB_LIST),
     rule("GET",  "/jobs/{job}",                           VIEWER),
@@ -96,6 +100,8 @@ pub const ROUTES: &[Rule] = &[
     rule("GET",  "/approvals",                            VIEWER).reading(APPROVAL_LIST),
     rule("POST", "/approvals/{id}/approve",               APPROVER),
     rule("POST", "/approvals/{id}/reject",                APPROVER),
+    rule("GET",  "/settlements",                          VIEWER).reading(SETTLEMENT_LIST),
+    rule("GET",  "/settlements/{id}",                     VIEWER),
     rule("GET",  "/login",                                OPEN),
     rule("POST", "/login",                                OPEN),
     rule("POST", "/logout",                               OPEN),

@@ -333,7 +333,7 @@ fn approval_id(text: &str) -> Result<ApprovalId, Problem> {
 }
 
 /// A body of JSON, whatever its `Content-Type` says.
-fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(super) fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let refused = |field: &str, detail: &dyn std::fmt::Display| {
         Problem::new(ProblemKind::BadPayload, format!("{field}: {detail}")).about(field)
     };

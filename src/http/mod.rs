@@ -17,6 +17,7 @@ mod problem;
 mod records;
 mod rejected;
 mod session;
+mod settlements;
 mod view;
 
 use std::sync::Arc;
@@ -40,6 +41,10 @@ pub use approvals::{ApprovalView, SignatureView};
 pub use auth::{ListenError, check_listen};
 pub use health::{Check, ReadinessCheck};
 pub use openapi::openapi_json;
+pub use settlements::{
+    AmountsView, InstructionView, OfflinePaymentView, PartView, ProgressView, SettlementDetail,
+    SettlementEventView, SettlementView,
+};
 pub use view::{
     EventView, JobDetail, JobView, LeaseView, NoticeDetail, OperationDetail, RejectionView,
     WaitingView,
@@ -111,6 +116,8 @@ pub fn router(api: Api) -> Router {
         .route("/approvals", get(page::approvals::list))
         .route("/approvals/{id}/approve", post(page::approvals::approve))
         .route("/approvals/{id}/reject", post(page::approvals::reject))
+        .route("/settlements", get(page::settlements::list))
+        .route("/settlements/{id}", get(page::settlements::show))
         .route("/login", get(session::form).post(session::sign_in))
         .route("/logout", post(session::sign_out))
         .route("/style.css", get(page::style))

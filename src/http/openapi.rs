@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::access::{Access, ROUTES};
 use super::problem::{PROBLEM_JSON, ProblemBody};
-use super::{Api, approvals, health, jobs, metrics, records, rejected};
+use super::{Api, approvals, health, jobs, metrics, records, rejected, settlements};
 
 /// Where the body of a submission is described.
 const SUBMITTED_BODY: &str = "/paths/~1v1~1jobs~1{job}/post/requestBody/content";
@@ -27,6 +27,7 @@ const SUBMITTED_BODY: &str = "/paths/~1v1~1jobs~1{job}/post/requestBody/content"
         (name = "records", description = "Import payments and refunds of our books."),
         (name = "rejected_submissions", description = "What was refused at the door."),
         (name = "approvals", description = "What two people must agree on before money moves."),
+        (name = "settlements", description = "What merchants are owed, and how far its payment is."),
         (name = "health", description = "For probes and monitoring."),
     ),
     components(schemas(ProblemBody)),
@@ -48,6 +49,9 @@ pub(super) fn api_router() -> OpenApiRouter<Api> {
         .routes(routes!(approvals::show))
         .routes(routes!(approvals::approve))
         .routes(routes!(approvals::reject))
+        .routes(routes!(settlements::list))
+        .routes(routes!(settlements::show))
+        .routes(routes!(settlements::register_offline_payment))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))

@@ -44,6 +44,7 @@ pub(super) enum ProblemKind {
     SamePerson,
     ApprovalDecided,
     DigestDiffers,
+    PartClaimed,
     PayloadTooLarge,
     UnsupportedEncoding,
     UnsupportedMediaType,
@@ -71,7 +72,8 @@ impl ProblemKind {
             | Self::StateConflict
             | Self::SamePerson
             | Self::ApprovalDecided
-            | Self::DigestDiffers => StatusCode::CONFLICT,
+            | Self::DigestDiffers
+            | Self::PartClaimed => StatusCode::CONFLICT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedEncoding | Self::UnsupportedMediaType => {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
@@ -103,6 +105,7 @@ impl ProblemKind {
             Self::SamePerson => "urn:problem-type:clearday:same_person",
             Self::ApprovalDecided => "urn:problem-type:clearday:approval_decided",
             Self::DigestDiffers => "urn:problem-type:clearday:digest_differs",
+            Self::PartClaimed => "urn:problem-type:clearday:part_claimed",
             Self::PayloadTooLarge => "urn:problem-type:clearday:payload_too_large",
             Self::UnsupportedEncoding => "urn:problem-type:clearday:unsupported_encoding",
             Self::UnsupportedMediaType => "urn:problem-type:clearday:unsupported_media_type",
@@ -133,6 +136,7 @@ impl ProblemKind {
             Self::SamePerson => "Another person must be the second",
             Self::ApprovalDecided => "The approval is decided already",
             Self::DigestDiffers => "This is not what was seen",
+            Self::PartClaimed => "The payment is claimed already",
             Self::PayloadTooLarge => "The payload is too large",
             Self::UnsupportedEncoding => "Unsupported content encoding",
             Self::UnsupportedMediaType => "Unsupported content type",
@@ -272,6 +276,7 @@ impl Problem {
             | ProblemKind::SamePerson
             | ProblemKind::ApprovalDecided
             | ProblemKind::DigestDiffers
+            | ProblemKind::PartClaimed
             | ProblemKind::PayloadTooLarge
             | ProblemKind::UnsupportedEncoding
             | ProblemKind::UnsupportedMediaType
@@ -342,6 +347,7 @@ impl IntoResponse for Problem {
             | ProblemKind::SamePerson
             | ProblemKind::ApprovalDecided
             | ProblemKind::DigestDiffers
+            | ProblemKind::PartClaimed
             | ProblemKind::PayloadTooLarge
             | ProblemKind::UnsupportedMediaType
             | ProblemKind::BadPayload

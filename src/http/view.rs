@@ -16,6 +16,8 @@ use crate::domain::job::{Job, JobState, Priority};
 use crate::domain::mask::mask_target;
 use crate::domain::notice::Notice;
 use crate::domain::redact::{redact, redact_text};
+use crate::domain::settlement_run::SettlementState;
+use crate::domain::settlement_run::public::PublicState;
 use crate::engine::{Engine, Waiting};
 use crate::store::events::TimelineEntry;
 use crate::store::operations::OperationView;
@@ -392,6 +394,40 @@ pub(super) struct ApprovalStateName;
 /// The names of [`ApprovalAction::ALL`] in the API's description.
 #[derive(Debug)]
 pub(super) struct ApprovalActionName;
+
+/// The names of [`SettlementState::ALL`] in the API's description.
+#[derive(Debug)]
+pub(super) struct SettlementStateName;
+
+/// The names of [`PublicState::ALL`] in the API's description.
+#[derive(Debug)]
+pub(super) struct PublicStateName;
+
+impl PartialSchema for SettlementStateName {
+    fn schema() -> RefOr<Schema> {
+        let names: Vec<&str> = SettlementState::ALL.iter().map(|it| it.as_str()).collect();
+        one_of_names("Where a settlement is.", &names)
+    }
+}
+
+impl PartialSchema for PublicStateName {
+    fn schema() -> RefOr<Schema> {
+        let names: Vec<&str> = PublicState::ALL.iter().map(|it| it.as_str()).collect();
+        one_of_names("How far a payment is, as the merchant sees it.", &names)
+    }
+}
+
+impl ToSchema for SettlementStateName {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "SettlementState".into()
+    }
+}
+
+impl ToSchema for PublicStateName {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "PublicSettlementState".into()
+    }
+}
 
 impl PartialSchema for ApprovalStateName {
     fn schema() -> RefOr<Schema> {

@@ -13,6 +13,7 @@
 pub mod approvals;
 pub mod audit;
 pub mod authorizations;
+pub mod bank_lines;
 pub mod bookings;
 mod error;
 pub mod events;
@@ -299,6 +300,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("approvals", approvals::STATEMENTS),
         ("audit", audit::STATEMENTS),
         ("authorizations", authorizations::STATEMENTS),
+        ("bank_lines", bank_lines::STATEMENTS),
         ("bookings", bookings::STATEMENTS),
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),

@@ -1,5 +1,7 @@
 //! Reconciliation runs, their breaks, and every statement file that was ever offered.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use clearday_jobs::JobId;
 use sqlx::{FromRow, QueryBuilder};
@@ -17,6 +19,7 @@ statements! {
     /// What the newer version does not find any more is gone; it keeps its row.
     VANISH = "UPDATE breaks SET state = 'vanished', updated_at = $3 \
               WHERE last_run_id = $1 AND last_run_id <> $2 AND state = 'open'";
+    HAS_RUN = "SELECT 1 FROM reconciliation_runs WHERE channel = $1 ORDER BY scope, version LIMIT 1";
     KEEP_FILE = "INSERT INTO statement_files (sha256, channel, file_name, content, verdict, reason, first_seen_at) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (sha256) DO UPDATE SET \
                  verdict = excluded.verdict, reason = excluded.reason, \
@@ -72,7 +75,7 @@ pub struct NewBreak {
     pub identity: String,
     /// In what way the sides disagree.
     pub break_name: &'static str,
-    /// `payment` or `refund`.
+    /// What it is about, by [`crate::domain::reconciliation::BreakKind`].
     pub kind: &'static str,
     /// Our number.
     pub record_no: String,
@@ -131,7 +134,7 @@ pub struct BreakView {
     pub state: String,
     /// The channel.
     pub channel: String,
-    /// `payment` or `refund`.
+    /// What it is about: `payment`, `refund`, `payout` or `deposit`.
     pub kind: String,
     /// Our number.
     pub record_no: Option<String>,
@@ -252,6 +255,57 @@ pub async fn vanish_unseen(
             .await?
             .rows_affected()
     }))
+}
+
+/// Marks breaks by their identities: what was missing has come. Returns how many stood open.
+pub async fn vanish(
+    tx: &mut Tx,
+    identities: &[String],
+    now: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    let mut vanished: u64 = 0;
+    for chunk in identities.chunks(CHUNK_ROWS_MAX) {
+        let moved = on_both!(tx, Db, connection => {
+            let mut query = QueryBuilder::<Db>::new("UPDATE breaks SET state = 'vanished', updated_at = ");
+            query.push_bind(Timestamp(now)).push(" WHERE state = 'open' AND identity IN (");
+            let mut list = query.separated(", ");
+            for identity in chunk {
+                list.push_bind(identity.as_str());
+            }
+            query.push(")");
+            query.build().persistent(false).execute(connection).await?.rows_affected()
+        });
+        vanished = vanished.saturating_add(moved);
+    }
+    Ok(vanished)
+}
+
+/// Which of these identities are breaks that stand open.
+pub async fn open_among(tx: &mut Tx, identities: &[String]) -> Result<HashSet<String>, StoreError> {
+    let mut open = HashSet::new();
+    for chunk in identities.chunks(CHUNK_ROWS_MAX) {
+        let rows: Vec<(String,)> = on_both!(tx, Db, connection => {
+            let mut query = QueryBuilder::<Db>::new(
+                "SELECT identity FROM breaks WHERE state = 'open' AND identity IN (",
+            );
+            let mut list = query.separated(", ");
+            for identity in chunk {
+                list.push_bind(identity.as_str());
+            }
+            query.push(") ORDER BY identity");
+            query.build_query_as().persistent(false).fetch_all(connection).await?
+        });
+        open.extend(rows.into_iter().map(|(identity,)| identity));
+    }
+    Ok(open)
+}
+
+/// Whether a statement of this channel or bank was ever recorded.
+pub async fn has_run(tx: &mut Tx, channel: &str) -> Result<bool, StoreError> {
+    let row: Option<(i32,)> = on_both!(tx, Db, connection => {
+        sqlx::query_as(HAS_RUN.text::<Db>()).bind(channel).fetch_optional(connection).await?
+    });
+    Ok(row.is_some())
 }
 
 /// Remembers a statement file; one that was offered before is noticed by its digest, and the newest

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use clearday_jobs::{ChannelName, Currency, MerchantId, Money, Reference, SettlementId};
 use sqlx::{FromRow, QueryBuilder};
 
@@ -37,8 +37,10 @@ statements! {
                   AND r.status = 'succeeded' AND r.occurred_at < $3 \
                   AND (r.occurred_at, r.kind, r.record_no) > ($4, $5, $6) \
                   ORDER BY r.occurred_at, r.kind, r.record_no LIMIT $7");
-    /// The last time a channel handed money over.
-    LAST_DEPOSIT = "SELECT MAX(occurred_at) FROM money_facts WHERE account = $1 AND kind = 'deposit'";
+    /// The last day on which a channel handed money over; what is booked about deposits is between `deposit:` and `deposit;`.
+    LAST_DEPOSIT = "SELECT MAX(e.accounting_on) FROM journal_entries e JOIN postings p ON p.entry_id = e.id \
+                    WHERE e.identity >= 'deposit:' AND e.identity < 'deposit;' \
+                    AND p.credit_account = 'channel_receivable' AND p.credit_owner = $1";
     MARK = "UPDATE records SET settlement_id = $1 WHERE settlement_id IS NULL AND (kind, record_no) IN \
             (SELECT kind, record_no FROM settlement_items WHERE settlement_id = $1)";
     ITEMS = "SELECT kind, record_no, amount_minor, funded_coupon_minor, credit_minor, merchant_fee_minor, \
@@ -89,18 +91,18 @@ pub async fn candidates(
     }
 }
 
-/// When a channel last handed money over.
+/// The day on which a channel last handed money over.
 pub async fn last_deposit(
     tx: &mut Tx,
     channel: &ChannelName,
-) -> Result<Option<DateTime<Utc>>, StoreError> {
-    let last: Option<Timestamp> = on_both!(tx, Db, connection => {
+) -> Result<Option<NaiveDate>, StoreError> {
+    let last: Option<String> = on_both!(tx, Db, connection => {
         sqlx::query_scalar(LAST_DEPOSIT.text::<Db>())
             .bind(channel.as_str())
             .fetch_one(connection)
             .await?
     });
-    Ok(last.map(|at| at.0))
+    last.map(|day| parse("accounting_on", &day)).transpose()
 }
 
 /// The payments of these numbers, with what became of them so far.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::books::{Books, Whose};
+use super::books::{Books, Sums, Whose};
 use super::findings::Findings;
 use crate::domain::ledger::{Account, EntryEvent};
 
@@ -69,7 +69,7 @@ fn merchants(books: &Books) -> BTreeSet<Whose> {
         &books.collected,
         &books.paid,
     ];
-    let told = sums.into_iter().flat_map(|sums| sums.owners());
+    let told = sums.into_iter().flat_map(Sums::owners);
     owners(books, &OF_MERCHANT, told)
 }
 

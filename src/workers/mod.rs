@@ -11,6 +11,7 @@ mod order_expiry;
 mod partner_notification;
 mod reconciliation;
 mod settlement_run;
+mod suspense;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

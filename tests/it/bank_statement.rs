@@ -8,13 +8,15 @@ use std::fs;
 use std::path::PathBuf;
 
 use chrono::{Days, NaiveDate};
+use clearday::cli::exit::Exit;
 use clearday::connectors::sandbox::{BankBooks, NewEntry, PayoutRequest, SandboxHandle};
 use clearday::formats::camt053::{self, BankStatement, CamtError};
 use clearday_jobs::Reference;
 use proptest::prelude::*;
 
-use crate::bills::real_files;
+use crate::bills::{inspect_as, real_files};
 use crate::support::sandbox::{at, cny, reference};
+use crate::support::servers::ScratchFolder;
 
 /// What each sample is read as: lines of each statement; or why it is refused.
 const SAMPLES: &str = "\
@@ -216,6 +218,61 @@ fn a_payout_is_on_the_statement_of_the_day_it_was_booked_with_its_id() {
     );
     assert_eq!(entries[0].amount, cny(-1_234));
     assert_eq!(entries[0].counterparty, "Tea House");
+}
+
+#[test]
+fn a_statement_is_inspected_from_the_command_line() {
+    let sandbox = SandboxHandle::new(std::sync::Arc::new(|| at(0)));
+    for doing in [
+        Doing::Deposit(700, "in".to_owned()),
+        Doing::Debit(200, "out".to_owned()),
+    ] {
+        carry_out(&sandbox, &doing, day(2), &mut 0);
+    }
+    let folder = ScratchFolder::new("inspect");
+    let file = folder.path().join("bank.xml");
+    let xml = sandbox.statement(day(2)).unwrap();
+    fs::write(&file, &xml).unwrap();
+    let ran = inspect_as("bank", &file);
+    assert_eq!(ran.exit, Exit::Fine);
+    let mut told = ran.json();
+    told["sha256"] = "".into();
+    let totals = |credits: Option<&str>, sum: &str| {
+        let mut totals = serde_json::json!({
+            "statement": "SB20260302",
+            "lines": 2,
+            "opening": "10000000.00",
+            "sum": sum,
+            "closing": "10000005.00",
+        });
+        if let Some(credits) = credits {
+            totals["account_no"] = "6222020200000001".into();
+            totals["credits"] = credits.into();
+            totals["debits"] = "-2.00".into();
+        }
+        totals
+    };
+    let report = |totals, agrees| {
+        serde_json::json!({
+            "format": "camt.053.001.08",
+            "lines": 2,
+            "currency": "CNY",
+            "totals": [totals],
+            "trailer_agrees": agrees,
+            "sha256": "",
+        })
+    };
+    assert_eq!(told, report(totals(Some("7.00"), "10000005.00"), true));
+
+    fs::write(&file, xml.replace(">7.00<", ">8.00<")).unwrap();
+    let ran = inspect_as("bank", &file);
+    assert_eq!(ran.exit, Exit::Finding);
+    let mut told = ran.json();
+    told["sha256"] = "".into();
+    assert_eq!(told, report(totals(None, "10000006.00"), false));
+
+    fs::write(&file, xml.replace("</Stmt>", "")).unwrap();
+    assert_eq!(inspect_as("bank", &file).exit, Exit::Refused);
 }
 
 fn only(xml: &str) -> BankStatement {

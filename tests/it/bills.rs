@@ -266,8 +266,13 @@ struct Command<T: Args> {
 
 /// Runs `clearday statement inspect FILE --channel wechat_pay --format json`.
 pub(crate) fn inspect(file: &Path) -> Ran {
+    inspect_as("wechat_pay", file)
+}
+
+/// The same with the statement of somebody else.
+pub(crate) fn inspect_as(channel: &str, file: &Path) -> Ran {
     let words = ["clearday", "inspect"].map(Into::into).into_iter();
-    let options = ["--channel", "wechat_pay", "--format", "json"].map(Into::into);
+    let options = ["--channel", channel, "--format", "json"].map(Into::into);
     let words = words.chain([file.into()]).chain(options);
     let command = Command::<statement::StatementArgs>::parse_from::<_, std::ffi::OsString>(words);
     let mut printed = Vec::new();

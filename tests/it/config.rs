@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clearday::config::{CatchUp, ConfigError, DEFAULT_TOML, LogFormat, Role, Settings};
+use clearday::connectors::messages::SmtpTls;
 use clearday::schedule;
 use clearday_jobs::{Currency, JobKind};
 
@@ -161,7 +162,7 @@ fn every_default_is_documented_and_every_documented_key_is_read() {
             Some(setting) if setting.starts_with('[') || setting.contains(" = ") => setting,
             _ => line,
         })
-        .filter(|line| !line.starts_with("url_file"))
+        .filter(|line| !line.contains("_file = "))
         .map(|line| line.replace("\"…\"", &format!("\"{DIGEST}\"")) + "\n")
         .collect();
     let settings = load_text(&uncommented).unwrap();
@@ -189,6 +190,9 @@ fn every_default_is_documented_and_every_documented_key_is_read() {
         ("CLEARDAY_LOG__FORMAT", "text"),
         ("CLEARDAY_LOG__FILTER", "warn"),
         ("CLEARDAY_STATEMENTS__DIRECTORY", "."),
+        ("CLEARDAY_SMTP__PORT", "25"),
+        ("CLEARDAY_SMS__URL", "https://h"),
+        ("CLEARDAY_WEBHOOKS__ALLOW_NETWORKS", "10.0.0.0/8, ::1"),
         ("CLEARDAY_REDIS__URL", "redis://h"),
         ("CLEARDAY_DATABASE__URL", "postgres://h/d"),
     ] {
@@ -204,8 +208,8 @@ fn the_production_file_is_read_when_its_secrets_are_there() {
         fs::write(&path, text).unwrap();
         path.display().to_string()
     };
-    let database = secret("database", "postgres://clearday:word@db/clearday\n");
-    let redis = secret("redis", " redis://:word@queue/0 ");
+    let database = secret("database", "postgres://clearday:sesame@db/clearday\n");
+    let redis = secret("redis", " redis://:sesame@queue/0 ");
     let variables = [
         ("CLEARDAY_DATABASE__URL_FILE", database.as_str()),
         ("CLEARDAY_REDIS__URL_FILE", redis.as_str()),
@@ -215,9 +219,9 @@ fn the_production_file_is_read_when_its_secrets_are_there() {
     let (Some(database), Some(redis)) = urls else {
         panic!("{settings:?}");
     };
-    assert_eq!(database.reveal(), "postgres://clearday:word@db/clearday");
-    assert_eq!(redis.reveal(), "redis://:word@queue/0");
-    assert!(!format!("{settings:?}").contains("word"));
+    assert_eq!(database.reveal(), "postgres://clearday:sesame@db/clearday");
+    assert_eq!(redis.reveal(), "redis://:sesame@queue/0");
+    assert!(!format!("{settings:?}").contains("sesame"));
 }
 
 #[test]
@@ -288,7 +292,7 @@ fn a_bad_file_is_refused_with_its_key_and_line() {
         ("[http]\nlitsen = \"127.0.0.1:1\"", "clearday.toml line 2: `http.litsen` is not a setting; did you mean `http.listen`?"),
         ("[http]\nport = 1", "clearday.toml line 2: `http.port` is not a setting; there is listen"),
         ("\n[htpp]\nlisten = \"127.0.0.1:1\"", "clearday.toml line 2: `htpp` is not a setting; did you mean `http`?"),
-        ("[mail]\nhost = \"h\"", "clearday.toml line 1: `mail` is not a setting; there is database, redis, http, jobs, log, statements, approvals, people, channels, banks, schedules"),
+        ("[printer]\nhost = \"h\"", "clearday.toml line 1: `printer` is not a setting; there is database, redis, http, jobs, log, statements, approvals, notifications, smtp, sms, webhooks, people, channels, banks, schedules"),
         ("http = 5", "clearday.toml line 1: `http`: must be a section with keys of its own"),
         ("[people]\nname = \"a\"", "clearday.toml line 1: `people`: must be a list: its name in double brackets, once for each item"),
         ("[jobs]\nlease_seconds = \"20\"", "clearday.toml line 2: `jobs.lease_seconds`: must be a whole number, not string \"20\""),
@@ -426,5 +430,81 @@ fn what_is_wrong_with_a_bank_is_named() {
             format!("clearday.toml {words}"),
             "{text}"
         );
+    }
+}
+
+const MESSAGES: &str = "[notifications]\npay_link_template = \"https://pay.example/{order_no}\"\n\
+                        [smtp]\nhost = \"mail.example\"\nfrom = \"clearday <pay@example.com>\"\n\
+                        [sms]\nurl = \"https://sms.example/messages\"\ntoken = \"sesame\"\n\
+                        [webhooks]\nallow_networks = [\"10.0.0.0/8\", \"fd00::/8\"]\n";
+
+#[test]
+fn no_message_goes_where_no_way_is_set_up() {
+    let messages = load_variables(&[]).unwrap().messages();
+    assert!(messages.sms.is_none() && messages.email.is_none());
+    assert!(messages.webhooks.keys_directory.is_none());
+    assert!(messages.webhooks.allow_networks.is_empty());
+}
+
+#[test]
+fn the_ways_of_messages_are_set_up_by_their_sections() {
+    let settings = load_text(MESSAGES).unwrap();
+    let messages = settings.messages();
+    let (sms, email) = (messages.sms.unwrap(), messages.email.unwrap());
+    assert_eq!(
+        (email.host.as_str(), email.port, email.tls),
+        ("mail.example", 587, SmtpTls::Starttls)
+    );
+    assert_eq!(email.timeouts.request, Duration::from_secs(30));
+    assert_eq!(sms.processing_window, Duration::from_mins(5));
+    assert_eq!(sms.token.unwrap().reveal(), "sesame");
+    assert_eq!(messages.webhooks.allow_networks.len(), 2);
+    assert!(!format!("{settings:?}").contains("sesame"));
+
+    let variables = [("CLEARDAY_WEBHOOKS__ALLOW_NETWORKS", "10.0.0.0/8, ::1")];
+    let messages = load_variables(&variables).unwrap().messages();
+    let networks = messages.webhooks.allow_networks;
+    let shown: Vec<String> = networks.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.0.0.0/8", "::1/128"]);
+}
+
+#[test]
+fn a_secret_of_a_message_comes_from_a_file() {
+    let folder = ScratchFolder::new("config");
+    let path = folder.path().join("password");
+    fs::write(&path, "sesame\n").unwrap();
+    let path = path.display().to_string();
+    let variables = [
+        ("CLEARDAY_SMTP__PASSWORD_FILE", path.as_str()),
+        ("CLEARDAY_SMTP__USERNAME", "clearday"),
+        ("CLEARDAY_SMS__TOKEN_FILE", &path),
+    ];
+    let settings = load_variables(&variables).unwrap();
+    assert_eq!(settings.smtp.password.unwrap().reveal(), "sesame");
+    assert_eq!(settings.sms.token.unwrap().reveal(), "sesame");
+}
+
+#[test]
+fn what_is_wrong_with_a_way_of_messages_is_named() {
+    #[rustfmt::skip]
+    let table = [
+        ("[notifications]\npay_link_template = \"https://pay.example/\"", "clearday.toml line 2: `notifications.pay_link_template`: must contain {order_no}"),
+        ("[smtp]\nhost = \"h\"", "clearday.toml line 2: `smtp.host`: is set, but nobody sends: set `smtp.from`, like \"clearday <pay@example.com>\""),
+        ("[smtp]\nport = 0", "clearday.toml line 2: `smtp.port`: must be 1 to 65535, not 0"),
+        ("[smtp]\ntls = \"ssl\"", "clearday.toml line 2: `smtp.tls`: must be one of starttls, tls, none, not \"ssl\""),
+        ("[smtp]\nusername = \"me\"", "clearday.toml line 2: `smtp.username`: signing in takes both `smtp.username` and `smtp.password_file`"),
+        ("[smtp]\npassword = \"word\"", "clearday.toml line 2: `smtp.password`: signing in takes both `smtp.username` and `smtp.password_file`"),
+        ("[smtp]\npassword = \"a\"\npassword_file = \"b\"", "clearday.toml line 3: `smtp.password_file`: `smtp.password` is set beside it; keep one of the two"),
+        ("[smtp]\nconnect_timeout_seconds = 0", "clearday.toml line 2: `smtp.connect_timeout_seconds`: must be 1 to 3600 seconds, not 0"),
+        ("[sms]\nurl = \"sms.example\"", "clearday.toml line 2: `sms.url`: must start with https:// or http://"),
+        ("[sms]\nurl = \"\"", "clearday.toml line 2: `sms.url`: is empty; leave it out, or give it a value"),
+        ("[sms]\nrequest_timeout_seconds = 4000", "clearday.toml line 2: `sms.request_timeout_seconds`: must be 1 to 3600 seconds, not 4000"),
+        ("[webhooks]\nallow_networks = [\"10.0.0.0/8\", \"home\"]", "clearday.toml line 2: `webhooks.allow_networks`: \"home\" is not a network, like \"10.0.0.0/8\" or \"fd00::/8\""),
+        ("[webhooks]\nallow_networks = [\"10.0.0.1/8\"]", "clearday.toml line 2: `webhooks.allow_networks`: \"10.0.0.1/8\" names an address within its network; write the network's first address"),
+        ("[webhooks]\nallow_networks = 10", "clearday.toml line 2: `webhooks.allow_networks`: must be a list of networks, like [\"10.0.0.0/8\"], not integer `10`"),
+        ("[webhooks]\nallow = []", "clearday.toml line 2: `webhooks.allow` is not a setting; did you mean `webhooks.allow_networks`?"),
+    ];
+    for (text, expected) in table {
+        assert_eq!(refusal(load_text(text)), expected, "{text}");
     }
 }

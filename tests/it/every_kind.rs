@@ -5,13 +5,16 @@
 use chrono::TimeDelta;
 use clearday::domain::job::JobState;
 use clearday::domain::job::is_carried_out;
+use clearday::domain::merchant::Merchant;
 use clearday::domain::partner::Delivery;
 use clearday::engine::Acceptance;
-use clearday::store::{notices, orders, reconciliations};
+use clearday::store::{ledger, notices, orders, reconciliations};
 use clearday_jobs::{JobId, JobKind, example_for};
 
 use crate::support::house::{House, Mode, expiry_of, request_of};
 use crate::support::in_both_modes;
+use crate::support::sandbox::cny;
+use crate::support::settling::{merchant, payment};
 
 in_both_modes! {
     the_same_key_is_the_same_job_whatever_its_kind: same_key;
@@ -56,7 +59,18 @@ async fn scene(house: &House, kind: JobKind) -> Option<String> {
             house.partner("P-1", Delivery::All).await;
             Some(request_of("O-9", "P-1"))
         }
-        JobKind::DeferredAuthorization | JobKind::SettlementRun => {
+        JobKind::SettlementRun => {
+            // Too little to be paid, so that it waits for nobody.
+            let strict = Merchant {
+                minimum: cny(100_000),
+                ..merchant("M-1")
+            };
+            house.import_merchant(strict).await;
+            let sale = payment("P-1", 10_000, "2026-03-01T10:00:00+08:00");
+            house.import_records(&[sale]).await;
+            Some(r#"{"version":1,"through":"2026-03-01","merchant_id":"M-1"}"#.to_owned())
+        }
+        JobKind::DeferredAuthorization => {
             assert!(!is_carried_out(kind), "{kind} needs a scene here");
             None
         }
@@ -81,8 +95,11 @@ async fn world(house: &House) -> String {
     let mailroom = &house.mailroom.handle;
     let arrived = (mailroom.sms(), mailroom.mails(), mailroom.webhooks());
     let effects = house.sandbox.handle.effects();
+    let balances = ledger::balances(&mut tx).await.unwrap();
+    drop(tx);
+    let settlements = house.settlements_of("M-1").await;
     format!(
-        "{orders:#?}\n{runs:#?}\n{open:#?}\n{vanished:#?}\n{effects:#?}\n{notices:#?}\n{arrived:#?}"
+        "{settlements:#?}\n{balances:#?}\n{orders:#?}\n{runs:#?}\n{open:#?}\n{vanished:#?}\n{effects:#?}\n{notices:#?}\n{arrived:#?}"
     )
 }
 

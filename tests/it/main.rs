@@ -3,6 +3,7 @@
 mod approvals;
 mod authorizing_channels;
 mod bank;
+mod bank_reconciliation;
 mod bank_statement;
 mod bills;
 mod booking;
@@ -23,6 +24,7 @@ mod partner_notification;
 mod reconcile_files;
 mod reconciliation;
 mod schedule;
+mod settlement_run;
 mod setup_import;
 mod statement;
 mod store_conformance;

@@ -391,6 +391,19 @@ pub fn break_short(occasion: Occasion<'_>, channel: &ChannelName, amount: Money)
     book(occasion, EntryEvent::BreakShort, None, legs)
 }
 
+/// The bank moved money that nobody can explain yet: it waits in suspense, because the bank's balance is ours. Above
+/// zero for money that came.
+pub fn bank_break(occasion: Occasion<'_>, bank: &ChannelName, amount: Money) -> Built {
+    let event = if amount.is_negative() {
+        EntryEvent::BreakShort
+    } else {
+        EntryEvent::BreakLong
+    };
+    let suspense = Side::new(Account::Suspense, bank.as_str());
+    let legs = [(bank_side(bank), suspense, amount)];
+    book(occasion, event, None, legs)
+}
+
 /// A break is given up.
 pub fn write_off(
     occasion: Occasion<'_>,

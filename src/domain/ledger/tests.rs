@@ -105,6 +105,20 @@ fn every_event(amount: Money) -> Vec<Built> {
 }
 
 #[test]
+fn money_that_a_bank_cannot_explain_waits_in_suspense() {
+    let bank: ChannelName = "icbc".parse().unwrap();
+    let booked = |amount| told(events::bank_break(on(), &bank, amount));
+    assert_eq!(
+        [booked(cny(5)), booked(cny(-5)), booked(cny(0))],
+        [
+            "thing:1/break_long: bank(icbc) <- suspense(icbc) 5",
+            "thing:1/break_short: suspense(icbc) <- bank(icbc) 5",
+            &told(Ok(None)),
+        ]
+    );
+}
+
+#[test]
 fn every_event_posts_what_the_table_says() {
     let mut lines: Vec<String> = every_event(cny(5)).into_iter().map(told).collect();
     let collected = events::collected(on(), &"shop".parse().unwrap(), cny(5));

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::super::order::Order;
 use super::super::partner::{MessageChannel, Partner};
+use crate::domain::percent::percent_encoded;
 
 /// Stands for the number in a template.
 const PLACEHOLDER: &str = "{order_no}";
@@ -48,21 +49,6 @@ impl PayLinkTemplate {
         self.0
             .replace(PLACEHOLDER, &percent_encoded(order_no.as_str()))
     }
-}
-
-/// RFC 3986, 2.3: everything but the unreserved characters.
-fn percent_encoded(text: &str) -> String {
-    let is_plain =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    text.bytes()
-        .map(|byte| {
-            if is_plain(byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect()
 }
 
 /// What a text is made of.
@@ -135,12 +121,12 @@ fn subject(told: &Told<'_>) -> String {
 }
 
 fn long(told: &Told<'_>, link: Option<&str>) -> String {
-    let text = short(told, link);
+    let short = short(told, link);
     if link.is_none() {
-        return text;
+        return short;
     }
     let (order_no, total) = (&told.order.order_no, told.order.total);
-    format!("{text}\n\n订单 Order: {order_no}\n金额 Amount: {total}\n")
+    format!("{short}\n\n订单 Order: {order_no}\n金额 Amount: {total}\n")
 }
 
 fn body(told: &Told<'_>, link: Option<&str>) -> String {

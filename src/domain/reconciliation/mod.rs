@@ -37,11 +37,13 @@
 //! * The reversal of a payment (撤销, REVOKED) is not a duplicate of it. A refund in our books may stand for it; else
 //!   payment and reversal together agree with a record that holds no money; else the reversal is `missing_ours`.
 
+pub mod bank;
 pub mod coverage;
 pub mod entry;
 mod judge;
 pub mod pairing;
 mod proof;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -57,6 +59,7 @@ pub use self::coverage::{Coverage, DayRange};
 pub use self::entry::{Entries, Entry, EntryKind, Facts};
 use self::judge::Judge;
 pub use self::pairing::Pair;
+pub use self::standing::{BreakEvent, BreakKind, BreakState};
 use crate::domain::record::{RecordKind, RecordStatus};
 use crate::domain::words::words;
 

@@ -17,7 +17,7 @@ use clearday_jobs::{Currency, Money, Reference};
 use self::statement::StatementReader;
 use self::xml::Piece;
 
-/// What `statement inspect` calls the newest version that is read.
+/// The newest version that is read.
 pub const FORMAT: &str = "camt.053.001.08";
 /// A day of a hundred thousand payouts; a larger statement is to be asked for in parts.
 pub const FILE_BYTES_MAX: usize = 64 << 20;
@@ -25,6 +25,8 @@ pub const FILE_BYTES_MAX: usize = 64 << 20;
 /// One statement: an account over some days.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BankStatement {
+    /// The version of camt.053 that it is written in.
+    pub version: u8,
     /// The account, as the bank names it: its IBAN or another number.
     pub account_no: String,
     /// The account's currency; every amount is in it.
@@ -41,6 +43,13 @@ pub struct BankStatement {
     pub lines: Vec<BankLine>,
     /// Entries that are announced and not booked; they move nothing and are no lines.
     pub not_booked: usize,
+}
+
+impl BankStatement {
+    /// The format as ISO 20022 names it.
+    pub fn format(&self) -> String {
+        format!("camt.053.001.{:02}", self.version)
+    }
 }
 
 /// One movement of the account.
@@ -135,7 +144,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<BankStatement>, CamtError> {
     xml::walk(bytes, |piece| {
         match piece {
             Piece::Child(node) => open.take(&node)?,
-            Piece::StatementEnd { line } => statements.push(open.finish(line)?),
+            Piece::StatementEnd { line, version } => statements.push(open.finish(line, version)?),
         }
         Ok(())
     })?;

@@ -98,15 +98,15 @@ impl StatementReader {
     }
 
     /// The statement, if it is whole; the next one may begin.
-    pub(super) fn finish(&mut self, line: usize) -> Result<BankStatement, CamtError> {
+    pub(super) fn finish(&mut self, line: usize, version: u8) -> Result<BankStatement, CamtError> {
         let next = Self {
             entries_seen: self.entries_seen,
             ..Self::default()
         };
-        std::mem::replace(self, next).into_statement(line)
+        std::mem::replace(self, next).into_statement(line, version)
     }
 
-    fn into_statement(self, line: usize) -> Result<BankStatement, CamtError> {
+    fn into_statement(self, line: usize, version: u8) -> Result<BankStatement, CamtError> {
         let lacks = |what: &str| content(line, format!("the statement has no {what}"));
         let statement_id = self.id.filter(|id| !id.is_empty());
         let statement_id = statement_id.ok_or_else(|| lacks("id"))?;
@@ -155,6 +155,7 @@ impl StatementReader {
             });
         }
         Ok(BankStatement {
+            version,
             account_no: account.number,
             currency,
             opening: opening.amount,

@@ -28,6 +28,8 @@ pub(super) enum Piece {
     StatementEnd {
         /// Where it ends.
         line: usize,
+        /// The version of camt.053 it is written in.
+        version: u8,
     },
 }
 
@@ -103,7 +105,8 @@ pub(super) fn walk(
 struct Walker<'a> {
     text: &'a str,
     reader: NsReader<&'a [u8]>,
-    namespace: Option<String>,
+    /// The statement's own namespace, and the version it stands for.
+    namespace: Option<(String, u8)>,
     /// Where the last event began, and the line that is.
     offset: usize,
     line: usize,
@@ -147,7 +150,9 @@ impl<'a> Walker<'a> {
                     self.depth = self.depth.saturating_sub(1);
                     self.is_over = self.depth == 0;
                     if self.depth == IN_MESSAGE {
-                        return Ok(Some(Piece::StatementEnd { line: self.line }));
+                        let version = self.namespace.as_ref().map_or(0, |(_, version)| *version);
+                        let line = self.line;
+                        return Ok(Some(Piece::StatementEnd { line, version }));
                     }
                 }
                 Event::Text(text) => self.expect_white(&text)?,
@@ -269,16 +274,16 @@ impl<'a> Walker<'a> {
         };
         let name = String::from_utf8_lossy(local.as_ref()).into_owned();
         match &self.namespace {
-            Some(ours) if *ours == namespace => Ok(name),
-            Some(_) => Ok(String::new()),
-            None if is_read(&namespace) => {
-                self.namespace = Some(namespace);
-                Ok(name)
-            }
-            None => Err(CamtError::NotCamt(format!(
-                "its namespace is {namespace:?}"
-            ))),
+            Some((ours, _)) if *ours == namespace => return Ok(name),
+            Some(_) => return Ok(String::new()),
+            None => {}
         }
+        let Some(version) = version_of(&namespace) else {
+            let found = format!("its namespace is {namespace:?}");
+            return Err(CamtError::NotCamt(found));
+        };
+        self.namespace = Some((namespace, version));
+        Ok(name)
     }
 
     fn node(&self, start: &BytesStart<'_>, name: String) -> Result<Node, CamtError> {
@@ -358,12 +363,10 @@ impl<'a> Walker<'a> {
     }
 }
 
-fn is_read(namespace: &str) -> bool {
-    namespace
-        .strip_prefix(NAMESPACE)
-        .filter(|version| version.len() == 2)
-        .and_then(|version| version.parse().ok())
-        .is_some_and(|version: u8| VERSIONS.contains(&version))
+fn version_of(namespace: &str) -> Option<u8> {
+    let version = namespace.strip_prefix(NAMESPACE)?;
+    let version = (version.len() == 2).then(|| version.parse().ok())??;
+    VERSIONS.contains(&version).then_some(version)
 }
 
 fn count_lines(bytes: &[u8]) -> usize {

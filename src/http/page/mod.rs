@@ -31,6 +31,7 @@ use crate::store::StoreError;
 use crate::store::jobs::{COUNT_MAX, JobFilter};
 
 pub(super) mod approvals;
+pub(super) mod settlements;
 mod words;
 
 use words::{Instant, duration_words, kind_label, state_label};

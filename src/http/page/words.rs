@@ -9,6 +9,7 @@ use clearday_jobs::JobKind;
 
 use crate::domain::approval::{ApprovalAction, ApprovalState};
 use crate::domain::job::JobState;
+use crate::domain::settlement_run::SettlementState;
 
 /// The kind in Chinese.
 pub(super) const fn kind_label(kind: JobKind) -> &'static str {
@@ -50,6 +51,16 @@ pub(super) const fn approval_state_label(state: ApprovalState) -> &'static str {
         ApprovalState::Approved => "已批准",
         ApprovalState::Rejected => "已驳回",
         ApprovalState::Superseded => "已被取代",
+    }
+}
+
+/// The state of a settlement in Chinese, for operations.
+pub(super) const fn settlement_state_label(state: SettlementState) -> &'static str {
+    match state {
+        SettlementState::Calculated => "已出账",
+        SettlementState::CarriedOver => "已结转",
+        SettlementState::Approved => "已批准",
+        SettlementState::Paid => "已付清",
     }
 }
 

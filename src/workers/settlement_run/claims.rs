@@ -11,6 +11,7 @@ use crate::domain::settlement_run::{
 };
 use crate::engine::{Run, WorkError};
 use crate::store::ledger;
+use crate::workers::suspense;
 
 /// Moves a claim by what was decided about it.
 pub(super) async fn move_claim(
@@ -124,7 +125,7 @@ async fn attribute(mover: &mut Mover<'_>, claim: &Claim) -> Result<(), WorkError
         return Ok(());
     }
     let run = mover.run();
-    let was_open = take_back(run, mover.tx, &claim.bank, &claim.bank_reference).await?;
+    let was_open = suspense::take_back(run, mover.tx, &claim.bank, &claim.bank_reference).await?;
     if !was_open {
         return Ok(());
     }
@@ -159,13 +160,4 @@ pub(super) async fn book_debit(
         ClaimState::Refused => Ok(None),
     };
     mover.book([entry]).await
-}
-
-async fn take_back(
-    _run: &Run,
-    _tx: &mut crate::engine::RunTx,
-    _bank: &clearday_jobs::ChannelName,
-    _number: &str,
-) -> Result<bool, WorkError> {
-    Ok(false)
 }

@@ -1,6 +1,6 @@
 //! Collects what a merchant is owed into a settlement: items, amounts, postings and parts in one transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use clearday_jobs::{Money, Reference, SettlementId};
@@ -87,10 +87,10 @@ pub async fn preview(
 ) -> Result<(Vec<Draft>, Vec<Withheld>), PlanError> {
     let mut business = load(tx, scope).await?;
     for candidate in &mut business.candidates {
-        candidate.booking = candidate.booking.or_else(|| foreseen(scope.merchant));
+        candidate.booking = candidate.booking.or(Some(foreseen(scope.merchant)));
     }
     for original in business.originals.values_mut() {
-        original.booking = original.booking.or_else(|| foreseen(scope.merchant));
+        original.booking = original.booking.or(Some(foreseen(scope.merchant)));
     }
     let mut drafts: Vec<Draft> = Vec::new();
     loop {
@@ -104,12 +104,12 @@ pub async fn preview(
 }
 
 /// How a record of the merchant will be booked.
-const fn foreseen(merchant: &Merchant) -> Option<Booking> {
-    Some(match (merchant.funds_flow, merchant.coupons) {
+const fn foreseen(merchant: &Merchant) -> Booking {
+    match (merchant.funds_flow, merchant.coupons) {
         (FundsFlow::Direct, _) => Booking::Direct,
         (FundsFlow::Collected, CouponRule::ByFunder) => Booking::ByFunder,
         (FundsFlow::Collected, CouponRule::Excluded) => Booking::CouponExcluded,
-    })
+    }
 }
 
 /// Everything a plan is made from.
@@ -140,13 +140,13 @@ impl Business {
 
     /// Takes it that a draft was written down.
     fn take(&mut self, draft: &Draft) {
-        let settled: BTreeMap<(RecordKind, &Reference), ()> = draft
+        let settled: BTreeSet<(RecordKind, &Reference)> = draft
             .items
             .iter()
-            .map(|item| ((item.kind, &item.record_no), ()))
+            .map(|item| (item.kind, &item.record_no))
             .collect();
         self.candidates
-            .retain(|it| !settled.contains_key(&(it.record.kind, &it.record.record_no)));
+            .retain(|it| !settled.contains(&(it.record.kind, &it.record.record_no)));
         for item in &draft.items {
             let number = match item.kind {
                 RecordKind::Payment => Some(&item.record_no),
@@ -213,7 +213,7 @@ async fn mark_funded(
         let channel = &candidate.record.channel;
         if !paid_until.contains_key(channel) {
             let last = settlement_items::last_deposit(tx, channel).await?;
-            paid_until.insert(channel.clone(), last.map(|at| china_day(&at)));
+            paid_until.insert(channel.clone(), last);
         }
         let day = accounting_day(merchant, candidate.record.occurred_at.to_utc());
         let last = paid_until.get(channel).copied().flatten();

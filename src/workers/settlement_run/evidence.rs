@@ -119,17 +119,14 @@ pub(in crate::workers) async fn confirm_part(
         });
     }
     let instruction = mover.instruction(part_no, end_to_end_id)?.clone();
-    let was_paid_twice = match first_debit(&mover, part_no, &instruction) {
-        Some(first) => {
-            let entry = book_first(&mut mover, part_no, &instruction, debit, first).await?;
-            note(&mut mover, &fact, entry).await?;
-            claims_give_way(&mut mover, part_no).await?
-        }
-        None => {
-            let entry = book_second(&mut mover, part_no, debit).await?;
-            note(&mut mover, &fact, entry).await?;
-            true
-        }
+    let was_paid_twice = if let Some(first) = first_debit(&mover, part_no, &instruction) {
+        let entry = book_first(&mut mover, part_no, &instruction, debit, first).await?;
+        note(&mut mover, &fact, entry).await?;
+        claims_give_way(&mut mover, part_no).await?
+    } else {
+        let entry = book_second(&mut mover, part_no, debit).await?;
+        note(&mut mover, &fact, entry).await?;
+        true
     };
     wake(&mut mover, debit, "a debit is on the statement").await?;
     Ok(if was_paid_twice {
@@ -139,15 +136,15 @@ pub(in crate::workers) async fn confirm_part(
     })
 }
 
-/// How the first debit of an instruction is taken.
+/// Of what kind of instruction a first debit is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FirstDebit {
     /// It pays its part, or did before the money bounced.
-    OfOpen,
+    Open,
     /// The money came back before the line of its way out was read.
-    OfReturned,
+    Returned,
     /// It was taken for dead, and nothing else paid its part.
-    OfDead,
+    Dead,
 }
 
 /// `None` where this debit is one too many.
@@ -157,12 +154,12 @@ fn first_debit(mover: &Mover<'_>, part_no: u32, instruction: &Instruction) -> Op
     }
     let part = mover.settlement.part(part_no)?;
     match instruction.state {
-        InstructionState::Open => Some(FirstDebit::OfOpen),
-        InstructionState::Returned => Some(FirstDebit::OfReturned),
+        InstructionState::Open => Some(FirstDebit::Open),
+        InstructionState::Returned => Some(FirstDebit::Returned),
         InstructionState::Rejected => part
             .state
             .after(PartEvent::ConfirmLate)
-            .map(|_| FirstDebit::OfDead),
+            .map(|_| FirstDebit::Dead),
         InstructionState::Confirmed => None,
     }
 }
@@ -185,7 +182,7 @@ async fn book_first(
     );
     let booked_on = Some(debit.booked_on);
     let to = match first {
-        FirstDebit::OfOpen => {
+        FirstDebit::Open => {
             let part = mover
                 .move_part(part_no, PartEvent::Confirm, &reason)
                 .await?;
@@ -195,7 +192,7 @@ async fn book_first(
                 InstructionState::Open
             }
         }
-        FirstDebit::OfDead => {
+        FirstDebit::Dead => {
             // What was put back when it was taken for dead is under way again.
             let today = china_day(&mover.now());
             let rejected = events::payout_rejected(on(&subject, today), &whose, debit.amount);
@@ -207,7 +204,7 @@ async fn book_first(
                 .await?;
             InstructionState::Confirmed
         }
-        FirstDebit::OfReturned => {
+        FirstDebit::Returned => {
             let state = mover.part(part_no)?.state;
             mover
                 .record(PartEvent::Confirm.as_str(), Some((part_no, state)), &reason)

@@ -3,7 +3,7 @@
 //! The instruction, its operation and what is booked for it are committed before the bank is called; what the bank says
 //! is committed after. A lost answer books nothing.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use clearday_jobs::{ApprovalId, Money, Reference, SettlementId};
 use serde_json::json;
 
@@ -157,8 +157,11 @@ async fn send(run: &Run, bank: &Bank, told: &Told<'_>) -> Result<Progress, WorkE
         Ok(Learned::Succeeded(answer)) => match view(&answer.state) {
             // A bank that takes an order and does not know it says nothing.
             BankView::NotFound => lose(run, told).await,
-            view => {
-                let meant = meaning(&view, PartState::Sent);
+            known @ (BankView::Accepted
+            | BankView::Booked
+            | BankView::Rejected(_)
+            | BankView::Returned(_)) => {
+                let meant = meaning(&known, PartState::Sent);
                 record(run, told, &meant, &answer.evidence).await
             }
         },
@@ -237,10 +240,10 @@ pub(super) async fn query(
         promises_of(bank),
         run.now(),
     );
-    match decision {
-        AnswerDecision::Replay => send(run, bank, &told).await,
-        decision => record(run, &told, &decision, &answer.evidence).await,
+    if decision == AnswerDecision::Replay {
+        return send(run, bank, &told).await;
     }
+    record(run, &told, &decision, &answer.evidence).await
 }
 
 fn view(state: &PayoutState) -> BankView {
@@ -363,9 +366,4 @@ fn remittance(settlement: &Settlement, part_no: u32, end_to_end_id: &Reference) 
         settlement.period_last(),
         settlement.parts.len(),
     )
-}
-
-/// When something open is looked at again.
-pub(super) fn soon(since: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
-    ask_again_at(since, now)
 }

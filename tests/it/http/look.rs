@@ -160,7 +160,9 @@ async fn a_done_job_waits_for_nothing_and_a_later_one_says_until_when() {
     let later = site.submit_example(JobKind::OrderExpiry, "k-2").await;
     let job = site.get(&format!("/v1/jobs/{later}")).await.json();
     assert_eq!(job["waiting"]["until"], "2026-03-08T01:00:00Z");
-    let unserved = site.submit_example(JobKind::SettlementRun, "k-3").await;
+    let unserved = site
+        .submit_example(JobKind::DeferredAuthorization, "k-3")
+        .await;
     let job = site.get(&format!("/v1/jobs/{unserved}")).await.json();
     let reason = job["waiting"]["reason"].as_str().unwrap();
     assert!(reason.contains("no worker"), "{reason}");

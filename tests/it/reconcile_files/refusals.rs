@@ -7,7 +7,7 @@ use clearday::cli::exit::Exit;
 use serde_json::json;
 
 use super::{Bench, records_of, short};
-use crate::bills::{all_bill, folder, payment, real_bills, records_csv};
+use crate::bills::{all_bill, payment, real_bills, records_csv};
 
 #[test]
 fn what_is_not_whole_is_refused_and_writes_nothing() {

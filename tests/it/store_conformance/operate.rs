@@ -193,11 +193,14 @@ async fn every_state_is_explained(world: World) {
     assert_eq!(told.reason, "not due: accepted from http");
     assert_eq!(told.until, Some("2026-03-08T09:00:00Z".parse().unwrap()));
 
-    let kind = JobKind::SettlementRun;
+    let kind = JobKind::DeferredAuthorization;
     let payload = clearday_jobs::example_for(kind);
     let asked = submission(kind.as_str(), "k", payload.as_bytes());
     let told = explain(&world, world.accept(asked).await).await.unwrap();
-    assert_eq!(told.reason, "this release has no worker for settlement_run");
+    assert_eq!(
+        told.reason,
+        "this release has no worker for deferred_authorization"
+    );
 
     let job = lease_one(&engine, due).await;
     let told = explain(&world, due).await.unwrap();

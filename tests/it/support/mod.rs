@@ -10,6 +10,7 @@ pub(crate) mod mortal;
 pub(crate) mod raw_http;
 pub(crate) mod sandbox;
 pub(crate) mod servers;
+pub(crate) mod settling;
 pub(crate) mod sql;
 pub(crate) mod world;
 

@@ -424,7 +424,11 @@ fn any_business() -> impl Strategy<Value = Vec<Candidate>> {
         let mut all: Vec<Candidate> = Vec::new();
         for (index, (minor, share, funder, is_excluded, luck)) in payments.iter().enumerate() {
             let number = format!("P-{index}");
-            let mut candidate = with_coupon(payment(&number, *minor), minor * share / 100, *funder);
+            let mut candidate = with_coupon(
+                payment(&number, *minor),
+                percent_of(*minor, *share),
+                *funder,
+            );
             if *is_excluded {
                 candidate.booking = Some(Booking::CouponExcluded);
             }
@@ -437,7 +441,7 @@ fn any_business() -> impl Strategy<Value = Vec<Candidate>> {
         let mut left: Vec<i64> = payments.iter().map(|(minor, ..)| *minor).collect();
         for (index, (of, percent)) in refunds.iter().enumerate() {
             let of = of % payments.len();
-            let minor = left[of] * percent / 100;
+            let minor = percent_of(left[of], *percent);
             left[of] -= minor;
             let mut refund = refund(&format!("R-{index}"), &format!("P-{of}"), minor);
             refund.booking = all[of].booking;
@@ -445,6 +449,11 @@ fn any_business() -> impl Strategy<Value = Vec<Candidate>> {
         }
         all
     })
+}
+
+#[expect(clippy::integer_division, reason = "any part of it will do")]
+const fn percent_of(minor: i64, percent: i64) -> i64 {
+    minor * percent / 100
 }
 
 proptest! {
@@ -480,12 +489,11 @@ proptest! {
         prop_assert!(reserve >= 0);
         // What is paid is the net, in parts that the bank takes, or nothing and all of it is carried.
         let parts: i64 = draft.parts.iter().map(|part| part.minor_units()).sum();
-        match draft.state {
-            SettlementState::Calculated => prop_assert_eq!(parts, net),
-            _ => {
-                prop_assert!(draft.parts.is_empty());
-                prop_assert!(net < 100);
-            }
+        if draft.state == SettlementState::Calculated {
+            prop_assert_eq!(parts, net);
+        } else {
+            prop_assert!(draft.parts.is_empty());
+            prop_assert!(net < 100);
         }
         prop_assert!(draft.parts.iter().all(|part| part.minor_units() <= ceiling));
     }
@@ -497,7 +505,7 @@ proptest! {
         let mut business = vec![payment("P-1", minor)];
         let mut left = minor;
         for (index, percent) in cuts.iter().enumerate() {
-            let part = left * percent / 100;
+            let part = percent_of(left, *percent);
             left -= part;
             business.push(refund(&format!("R-{index}"), "P-1", part));
         }
@@ -511,8 +519,8 @@ proptest! {
     fn settling_in_two_runs_comes_to_the_same_fees(
         minor in 1..1_000_000_i64, first in 0..=100_i64, second in 0..=100_i64,
     ) {
-        let one = minor * first / 100;
-        let two = (minor - one) * second / 100;
+        let one = percent_of(minor, first);
+        let two = percent_of(minor - one, second);
         let together = [payment("P-1", minor), refund("R-1", "P-1", one), refund("R-2", "P-1", two)];
         let at_once = draft_of(&together);
         let before = draft_of(&together[..2]);

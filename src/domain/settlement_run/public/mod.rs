@@ -6,7 +6,8 @@
 use chrono::NaiveDate;
 use clearday_jobs::Money;
 
-use super::{PartState, SettlementState};
+use super::decide::{Consent, Consents};
+use super::{ClaimState, Part, PartState, Settlement, SettlementState};
 use crate::domain::words::words;
 
 words! {
@@ -256,6 +257,67 @@ pub struct PartProgress {
     pub reason: PublicReason,
     /// When the money is expected, if that can be said.
     pub expected_on: Option<NaiveDate>,
+}
+
+/// The day it is, and what is known of the days that follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Today {
+    /// Where the merchant is.
+    pub date: NaiveDate,
+    /// The next day, today included, on which banks pay; if it is known.
+    pub next_business_day: Option<NaiveDate>,
+}
+
+/// What a settlement is shown from, out of all that is known of it.
+pub fn facts_of(
+    settlement: &Settlement,
+    consents: &Consents,
+    is_held: bool,
+    today: Today,
+) -> PublicFacts {
+    let parts = settlement.parts.iter().map(|part| PartFacts {
+        part_no: part.part_no,
+        amount: part.amount,
+        state: part.state,
+        leave: leave_of(part, consents),
+        claimed: claimed_of(part, consents),
+    });
+    PublicFacts {
+        state: settlement.state,
+        net: settlement.amounts.net,
+        due_on: settlement.due_on,
+        today: today.date,
+        next_business_day: today.next_business_day,
+        is_held,
+        parts: parts.collect(),
+    }
+}
+
+fn leave_of(part: &Part, consents: &Consents) -> Leave {
+    let releases = consents.releases.iter();
+    let consent = if part.instruction().is_some() {
+        let of_part = releases.filter(|(number, _)| *number == part.part_no);
+        of_part.map(|(_, consent)| consent).next()
+    } else {
+        Some(&consents.payout)
+    };
+    match consent {
+        None | Some(Consent::NotAsked | Consent::Asked { .. }) => Leave::Open,
+        Some(Consent::Given(_)) => Leave::Given,
+        Some(Consent::Refused { .. }) => Leave::Refused,
+    }
+}
+
+fn claimed_of(part: &Part, consents: &Consents) -> Claimed {
+    let Some(claim) = part.open_claim() else {
+        return Claimed::Nothing;
+    };
+    let said = consents.claims.iter().find(|(id, _)| *id == claim.id);
+    match (claim.state, said) {
+        (ClaimState::Waiting, _) | (_, Some((_, Consent::Given(_)))) => Claimed::ByTwo,
+        (_, Some((_, Consent::Refused { .. }))) => Claimed::Nothing,
+        (_, Some((_, Consent::NotAsked | Consent::Asked { .. })) | None) => Claimed::ByOne,
+    }
 }
 
 /// What a merchant is told of a settlement.

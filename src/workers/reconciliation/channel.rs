@@ -1,23 +1,22 @@
-//! Carries out the comparison of our records with a channel's statements.
+//! The comparison of our records with a channel's statements.
 //!
 //! Reads the statement files, loads our records of their days, lets `domain/reconciliation`
 //! compare them, and records the run with its breaks. Running again makes a new version only when
 //! something else was found; a break keeps its identity over all of them.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::Path;
-use std::sync::Arc;
 
-use chrono::{DateTime, Days, NaiveTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, Days, NaiveTime, TimeZone, Utc};
 use clearday_jobs::{ChannelName, Reconciliation as Asked};
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
-use super::Workbench;
-use super::booking::{BookedRecords, book_records};
+use super::super::Workbench;
+use super::super::booking::{BookedRecords, book_records};
+use super::blocking;
+use super::files::{StatementFile, keep_accepted, kept_content, names_of, read_file, refuse};
 use crate::domain::china::CHINA_STANDARD_TIME;
 use crate::domain::digest::hex_sha256;
 use crate::domain::reconciliation::{
@@ -29,27 +28,12 @@ use crate::formats::breaks::write_breaks;
 use crate::formats::statements::{Added, StatementRefused, StatementSet};
 use crate::formats::text::unpack;
 use crate::formats::wechat_pay::Tolerance;
-use crate::store::reconciliations::{self, NewBreak, NewFile, NewRun};
+use crate::store::reconciliations::{self, NewBreak, NewRun};
 use crate::store::{Tx, records};
 
 /// Our clock and the channel's may put one event on two days, so records of the days around the
 /// statements are loaded too; which of them need a line is decided by their own day.
 const DAYS_AROUND: Days = Days::new(1);
-/// Larger statement files must be read in parts on disk, which this release does not do yet.
-const STATEMENT_BYTES_MAX: u64 = 1 << 30;
-/// A refused file is kept in the database up to this size; a larger one is kept by its name and
-/// digest, and lies in the folder still.
-const KEPT_BYTES_MAX: usize = 4 << 20;
-/// How soon a reconciliation that found no room looks again.
-const NO_ROOM_WAIT: TimeDelta = TimeDelta::seconds(5);
-
-/// A statement file, without its content.
-#[derive(Clone, Debug)]
-struct StatementFile {
-    name: String,
-    sha256: String,
-}
-
 /// What reading the files gave.
 enum Read {
     /// All of them are whole.
@@ -72,14 +56,8 @@ pub(super) async fn run(
     bench: &Workbench,
     run: &Run,
     asked: &Asked,
+    room: OwnedSemaphorePermit,
 ) -> Result<Finished, WorkError> {
-    let Ok(room) = Arc::clone(&bench.heavy).try_acquire_owned() else {
-        let tx = run.begin().await?;
-        let until = run.now() + NO_ROOM_WAIT;
-        return run
-            .snooze(tx, until, "another reconciliation runs in this process")
-            .await;
-    };
     let booked = book_records(run).await?;
     let (folder, asked_for) = (bench.statements.clone(), asked.clone());
     let (read, room) = blocking(room, move || read_files(&folder, &asked_for)).await?;
@@ -115,38 +93,15 @@ fn read_files(folder: &Path, asked: &Asked) -> Result<Read, WorkError> {
         match added {
             Ok(Added::Whole(_) | Added::Incomplete(..) | Added::SameAs(_)) => files.push(file),
             Err(refusal) => {
-                let content = (bytes.len() <= KEPT_BYTES_MAX).then_some(bytes);
-                return Ok(Read::Refused(file, content, with_cause(&refusal)));
+                return Ok(Read::Refused(
+                    file,
+                    kept_content(bytes),
+                    with_cause(&refusal),
+                ));
             }
         }
     }
     Ok(Read::Whole(set, files))
-}
-
-fn read_file(folder: &Path, name: &str) -> Result<Vec<u8>, WorkError> {
-    let unavailable = |error: io::Error| WorkError::Unavailable {
-        what: format!("statement {name}"),
-        reason: error.to_string(),
-    };
-    let path = folder.join(name);
-    // The contract refuses names that lead out of the folder; a link in it could still do so.
-    let root = folder.canonicalize().map_err(unavailable)?;
-    if !path.canonicalize().map_err(unavailable)?.starts_with(&root) {
-        return Err(WorkError::Invalid(format!(
-            "statement {name} leads out of the statements folder"
-        )));
-    }
-    let mut bytes = Vec::new();
-    let limit = STATEMENT_BYTES_MAX.saturating_add(1);
-    let read = File::open(&path)
-        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-        .map_err(unavailable)?;
-    if u64::try_from(read).is_ok_and(|read| read > STATEMENT_BYTES_MAX) {
-        return Err(WorkError::Invalid(format!(
-            "statement {name} is larger than {STATEMENT_BYTES_MAX} bytes: split it"
-        )));
-    }
-    Ok(bytes)
 }
 
 fn with_cause(refusal: &StatementRefused) -> String {
@@ -154,30 +109,6 @@ fn with_cause(refusal: &StatementRefused) -> String {
         Some(cause) => format!("{refusal}: {cause}"),
         None => refusal.to_string(),
     }
-}
-
-/// Keeps the file at fault with its reason, and ends the job among the dead letters.
-async fn refuse(
-    run: &Run,
-    asked: &Asked,
-    file: &StatementFile,
-    content: Option<&[u8]>,
-    reason: &str,
-) -> Result<Finished, WorkError> {
-    let mut tx = run.begin().await?;
-    let kept = NewFile {
-        sha256: &file.sha256,
-        channel: asked.channel.as_str(),
-        file_name: &file.name,
-        content,
-        refusal: Some(reason),
-    };
-    reconciliations::keep_file(&mut tx, &kept, run.now()).await?;
-    run.checkpoint(tx).await?;
-    Err(WorkError::Invalid(format!(
-        "statement {}: {reason}",
-        file.name
-    )))
 }
 
 /// Our records of the days the statements cover, and those that the lines name whatever their day.
@@ -239,15 +170,6 @@ fn compare(
             "the statements have no row, so nothing says which days they cover".to_owned(),
         ));
     }
-    let mut names: Vec<(&str, &str)> = files
-        .iter()
-        .map(|file| (file.name.as_str(), file.sha256.as_str()))
-        .collect();
-    names.sort_unstable();
-    let names: Vec<_> = names
-        .into_iter()
-        .map(|(file, sha256)| json!({ "file": file, "sha256": sha256 }))
-        .collect();
     let ours = Entries::of_records(&records, channel);
     let result = reconcile(&statements.entries, &ours, &statements.coverage);
     if !result.summary.complete {
@@ -257,7 +179,7 @@ fn compare(
     }
     Ok(Found {
         scope,
-        statements: json!(names).to_string(),
+        statements: names_of(files),
         records,
         result,
     })
@@ -288,16 +210,7 @@ async fn record(
     let channel = asked.channel.as_str();
     let mut tx = run.begin().await?;
     let now = run.now();
-    for file in files {
-        let kept = NewFile {
-            sha256: &file.sha256,
-            channel,
-            file_name: &file.name,
-            content: None,
-            refusal: None,
-        };
-        reconciliations::keep_file(&mut tx, &kept, now).await?;
-    }
+    keep_accepted(&mut tx, &asked.channel, files, now).await?;
     let latest = reconciliations::latest(&mut tx, channel, &found.scope).await?;
     if let Some(same) = latest
         .as_ref()
@@ -398,15 +311,4 @@ fn side(side: Side) -> serde_json::Value {
         "status": side.status.as_str(),
         "fee": side.fee.to_string(),
     })
-}
-
-/// Files and comparisons keep a thread busy, so they run where that harms nobody. The room is held
-/// until the work has really ended, also when nobody waits for it any more.
-async fn blocking<T: Send + 'static>(
-    room: OwnedSemaphorePermit,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<(T, OwnedSemaphorePermit), WorkError> {
-    tokio::task::spawn_blocking(move || (work(), room))
-        .await
-        .map_err(|error| WorkError::Panicked(error.to_string()))
 }

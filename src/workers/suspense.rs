@@ -1,0 +1,160 @@
+//! Money that a bank moved and nobody can explain yet (存疑): booked, because the bank's balance is ours, and taken back
+//! when the explanation comes.
+//!
+//! Whoever explains a line takes it back in the same transaction, and then books it as if it came now.
+
+use chrono::{NaiveDate, NaiveTime, TimeZone};
+use clearday_jobs::{ChannelName, Money};
+
+use crate::domain::china::{CHINA_STANDARD_TIME, china_day};
+use crate::domain::ledger::events::{Occasion, bank_break, reversal};
+use crate::domain::ledger::{Entry, Fact, FactKey, FactKind, FactSource};
+use crate::domain::reconciliation::bank::Direction;
+use crate::engine::{Run, RunTx, WorkError};
+use crate::store::ledger::{self, Appended, JobContext};
+use crate::store::reconciliations;
+
+/// A line of a bank's statement that money moved by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BankMovement<'a> {
+    /// The bank.
+    pub(super) bank: &'a ChannelName,
+    /// Its number for the line.
+    pub(super) number: &'a str,
+    /// Below zero: money left.
+    pub(super) amount: Money,
+    /// The day it counts for.
+    pub(super) booked_on: NaiveDate,
+    /// Where it stands, as JSON.
+    pub(super) evidence: &'a str,
+}
+
+/// Books an unexplained line; one that is in suspense already stays there.
+pub(super) async fn book(
+    run: &Run,
+    tx: &mut RunTx,
+    line: &BankMovement<'_>,
+) -> Result<(), WorkError> {
+    let Some(kind) = Direction::of(line.amount).suspended_kind() else {
+        return Ok(());
+    };
+    let Some(entry) = entry_of(line.bank, line.number, line.amount, line.booked_on)? else {
+        return Ok(());
+    };
+    let appended = append(run, tx, entry).await?;
+    let fact = fact_of(line, kind)?;
+    ledger::note_fact(tx, &fact, Some(appended.id()), run.now()).await?;
+    Ok(())
+}
+
+/// Takes an explained line out of suspense, with the break that reported it; `false` when it was not there.
+pub(super) async fn take_back(
+    run: &Run,
+    tx: &mut RunTx,
+    bank: &ChannelName,
+    number: &str,
+) -> Result<bool, WorkError> {
+    let mut is_taken = false;
+    for kind in [FactKind::BankDebit, FactKind::BankCredit] {
+        let key = FactKey {
+            account: bank.clone(),
+            kind,
+            external_no: number.to_owned(),
+        };
+        let fact = ledger::find_fact(tx, &key).await?;
+        let Some(fact) = fact.filter(|fact| fact.entry_id.is_some()) else {
+            continue;
+        };
+        let amount = match kind {
+            FactKind::BankDebit => fact.amount.checked_neg(),
+            FactKind::BankCredit
+            | FactKind::Capture
+            | FactKind::Refund
+            | FactKind::Payout
+            | FactKind::OfflinePayment
+            | FactKind::Deposit
+            | FactKind::Return => Ok(fact.amount),
+        };
+        let amount = amount.map_err(|error| WorkError::Invalid(error.to_string()))?;
+        let booked_on = china_day(&fact.occurred_at);
+        if let Some(entry) = entry_of(bank, number, amount, booked_on)? {
+            // Of the same day, so that the balance of every day stays what the bank says it was.
+            let undone = reversal(&entry, booked_on);
+            let appended = append(run, tx, undone).await?;
+            is_taken |= matches!(appended, Appended::New(_));
+        }
+    }
+    if is_taken {
+        let now = run.now();
+        reconciliations::vanish(tx, &unexplained_breaks(bank, number), now).await?;
+    }
+    Ok(is_taken)
+}
+
+/// The identities of the breaks that report a line as unexplained.
+pub(super) fn unexplained_breaks(bank: &ChannelName, number: &str) -> [String; 2] {
+    use crate::domain::reconciliation::BreakName;
+    [BreakName::MissingOurs, BreakName::AmountMismatch]
+        .map(|name| break_identity(bank, name, number))
+}
+
+/// What makes a break of a bank's statement one: the external fact, or our end-to-end id that has none.
+pub(super) fn break_identity(
+    bank: &ChannelName,
+    name: crate::domain::reconciliation::BreakName,
+    number: &str,
+) -> String {
+    format!("{bank}:{name}:{number}")
+}
+
+/// The fact that a line is, with its amount above zero.
+pub(super) fn fact_of(line: &BankMovement<'_>, kind: FactKind) -> Result<Fact, WorkError> {
+    let amount = if line.amount.is_negative() {
+        line.amount.checked_neg()
+    } else {
+        Ok(line.amount)
+    };
+    let midnight = CHINA_STANDARD_TIME
+        .from_local_datetime(&line.booked_on.and_time(NaiveTime::MIN))
+        .single();
+    Ok(Fact {
+        key: FactKey {
+            account: line.bank.clone(),
+            kind,
+            external_no: line.number.to_owned(),
+        },
+        amount: amount.map_err(|error| WorkError::Invalid(error.to_string()))?,
+        occurred_at: midnight
+            .ok_or_else(|| WorkError::Invalid(format!("{} has no midnight", line.booked_on)))?
+            .to_utc(),
+        source: FactSource::Statement,
+        evidence: line.evidence.to_owned(),
+    })
+}
+
+/// Appends one entry for this job.
+pub(super) async fn append(run: &Run, tx: &mut RunTx, entry: Entry) -> Result<Appended, WorkError> {
+    let on_behalf = JobContext {
+        job_id: Some(run.job().id),
+    };
+    let ids = run.engine().ids();
+    let appended = ledger::append(tx, &[entry], on_behalf, ids, run.now()).await?;
+    appended
+        .into_iter()
+        .next()
+        .ok_or_else(|| WorkError::Invalid("no answer to an entry".to_owned()))
+}
+
+fn entry_of(
+    bank: &ChannelName,
+    number: &str,
+    amount: Money,
+    accounting_on: NaiveDate,
+) -> Result<Option<Entry>, WorkError> {
+    let subject = format!("bank_line:{bank}:{number}");
+    let occasion = Occasion {
+        subject: &subject,
+        accounting_on,
+    };
+    bank_break(occasion, bank, amount).map_err(|error| WorkError::Invalid(error.to_string()))
+}
