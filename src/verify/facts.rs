@@ -106,13 +106,14 @@ const fn fits(kind: FactKind, event: EntryEvent) -> bool {
         FactKind::Payout => {
             matches!(event, EntryEvent::PayoutConfirmed | EntryEvent::SecondDebit)
         }
-        FactKind::OfflinePayment | FactKind::BankDebit => {
-            matches!(
-                event,
-                EntryEvent::OfflineOnStatement | EntryEvent::SecondDebit
-            )
-        }
-        FactKind::Deposit | FactKind::BankCredit => matches!(event, EntryEvent::Deposit),
+        FactKind::OfflinePayment => matches!(
+            event,
+            EntryEvent::OfflineOnStatement | EntryEvent::SecondDebit
+        ),
+        // Lines that nobody could explain when they came.
+        FactKind::BankDebit => matches!(event, EntryEvent::BreakShort),
+        FactKind::BankCredit => matches!(event, EntryEvent::BreakLong),
+        FactKind::Deposit => matches!(event, EntryEvent::Deposit),
         FactKind::Return => matches!(event, EntryEvent::PayoutReturned),
     }
 }
