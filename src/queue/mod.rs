@@ -45,6 +45,7 @@ pub struct QueueSettings {
 /// The dispatchers and workers of one process.
 #[derive(Debug)]
 pub struct Queue {
+    dispatchers: TaskTracker,
     rooms: Vec<Arc<Semaphore>>,
     concurrency: u32,
 }
@@ -60,6 +61,7 @@ impl Queue {
         tracker: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
+        let dispatchers = TaskTracker::new();
         let mut rooms = Vec::new();
         let mut backends = Vec::new();
         for kind in JobKind::ALL {
@@ -78,20 +80,24 @@ impl Queue {
                 leased: sender,
             };
             let stopped = stop.clone();
-            tracker.spawn(async move { dispatcher.run(&stopped).await });
+            tracker.spawn(dispatchers.track_future(async move { dispatcher.run(&stopped).await }));
             rooms.push(room);
             backends.push((kind, backend));
         }
+        dispatchers.close();
         workers::start(backends, engine, handler, tracker, stop);
         Self {
+            dispatchers,
             rooms,
             concurrency: u32::try_from(settings.concurrency).unwrap_or(u32::MAX),
         }
     }
 
-    /// Waits until no handler runs any more, at most `patience`; whether that came true.
+    /// Waits until no job is being leased and no handler runs any more, at most `patience`; whether that
+    /// came true. A lease that is on its way would be known only after everything was handed back.
     pub async fn drained(&self, patience: Duration) -> bool {
         let all_free = async {
+            self.dispatchers.wait().await;
             for room in &self.rooms {
                 // Closed never happens: nobody closes these semaphores.
                 room.acquire_many(self.concurrency).await.ok();
