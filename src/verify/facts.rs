@@ -14,7 +14,7 @@ use crate::store::verify_money::{StoredFact, facts};
 use crate::store::{StoreError, Tx};
 
 /// What happens outside of clearday is booked on a fact, and on no other.
-const ON_FACTS: [EntryEvent; 7] = [
+const ON_FACTS: [EntryEvent; 9] = [
     EntryEvent::Capture,
     EntryEvent::Refund,
     EntryEvent::LateMoney,
@@ -22,6 +22,8 @@ const ON_FACTS: [EntryEvent; 7] = [
     EntryEvent::PayoutReturned,
     EntryEvent::OfflineOnStatement,
     EntryEvent::Deposit,
+    EntryEvent::BreakLong,
+    EntryEvent::BreakShort,
 ];
 
 pub(super) async fn check(tx: &mut Tx, books: &mut Books) -> Result<Findings, StoreError> {
@@ -106,13 +108,14 @@ const fn fits(kind: FactKind, event: EntryEvent) -> bool {
         FactKind::Payout => {
             matches!(event, EntryEvent::PayoutConfirmed | EntryEvent::SecondDebit)
         }
-        FactKind::OfflinePayment | FactKind::BankDebit => {
-            matches!(
-                event,
-                EntryEvent::OfflineOnStatement | EntryEvent::SecondDebit
-            )
-        }
-        FactKind::Deposit | FactKind::BankCredit => matches!(event, EntryEvent::Deposit),
+        FactKind::OfflinePayment => matches!(
+            event,
+            EntryEvent::OfflineOnStatement | EntryEvent::SecondDebit
+        ),
+        // Lines that nobody could explain when they came.
+        FactKind::BankDebit => matches!(event, EntryEvent::BreakShort),
+        FactKind::BankCredit => matches!(event, EntryEvent::BreakLong),
+        FactKind::Deposit => matches!(event, EntryEvent::Deposit),
         FactKind::Return => matches!(event, EntryEvent::PayoutReturned),
     }
 }

@@ -129,7 +129,7 @@ impl Of<'_> {
             format!("{} pays somebody else than was shown", self.name())
         });
         let showed_amount = match approval.action {
-            ApprovalAction::Release => shows("amount.value", &self.part.amount.to_major_string()),
+            ApprovalAction::Release => shows("amount.amount", &self.part.amount.to_major_string()),
             ApprovalAction::Payout
             | ApprovalAction::OfflinePayment
             | ApprovalAction::BankAccount => {

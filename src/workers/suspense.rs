@@ -45,10 +45,10 @@ pub(super) async fn book(
     let Some(entry) = entry_of(line.bank, line.number, line.amount, line.booked_on)? else {
         return Ok(());
     };
-    append(run, tx, entry).await?;
-    // The fact names no entry yet: that is for the one that explains it.
+    let appended = append(run, tx, entry).await?;
+    // It names this entry also when that is undone: what explains the line is a fact of its own kind.
     let fact = fact_of(line, kind)?;
-    ledger::note_fact(tx, &fact, None, run.now()).await?;
+    ledger::note_fact(tx, &fact, Some(appended.id()), run.now()).await?;
     Ok(())
 }
 

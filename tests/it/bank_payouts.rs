@@ -80,8 +80,10 @@ async fn confirmed(house: House) {
         reconcile(&house, "first", 3).await,
         "version 1: 1 of 1 lines explained, 0 breaks"
     );
-    let settlement = house.part_becomes(PartState::Confirmed).await;
-    assert_eq!(settlement.state, SettlementState::Paid);
+    let settlement = house
+        .newest_becomes(|it| it.state == SettlementState::Paid)
+        .await;
+    assert_eq!(settlement.parts[0].state, PartState::Confirmed);
     assert_eq!(first_operation(&settlement), OperationState::Succeeded);
     assert_eq!(
         payout_accounts(&house).await,

@@ -5,7 +5,7 @@ use tracing::warn;
 
 use super::moves::{Mover, offline_subject, on, payout_subject};
 use crate::domain::china::china_day;
-use crate::domain::ledger::{FactKey, FactKind, events};
+use crate::domain::ledger::{Fact, FactKey, FactKind, FactSource, events};
 use crate::domain::settlement_run::{
     Claim, ClaimEvent, ClaimState, PartEvent, PartState, Settlement,
 };
@@ -132,9 +132,19 @@ async fn attribute(mover: &mut Mover<'_>, claim: &Claim) -> Result<(), WorkError
     let booked_on = china_day(&fact.occurred_at);
     let (_, claim) = mover.claim(claim.id)?;
     let (id, state) = (claim.id, claim.state);
-    if let Some(entry) = book_debit(mover, id, state, booked_on).await? {
-        ledger::book_fact(mover.tx, &key, entry).await?;
-    }
+    let entry = book_debit(mover, id, state, booked_on).await?;
+    let debit = Fact {
+        key: FactKey {
+            kind: FactKind::OfflinePayment,
+            ..key
+        },
+        amount: fact.amount,
+        occurred_at: fact.occurred_at,
+        source: FactSource::Statement,
+        evidence: fact.evidence,
+    };
+    let now = mover.now();
+    ledger::note_fact(mover.tx, &debit, entry, now).await?;
     let reason = "its debit had been on the statement before";
     mover
         .move_claim(id, ClaimEvent::Debit, Some(booked_on), reason)

@@ -186,13 +186,18 @@ impl House {
 
     /// Stops every daemon.
     pub(crate) async fn close(self) {
+        self.leave().await.close().await;
+    }
+
+    /// Stops every daemon and leaves the database as it is, with nobody connected to it.
+    pub(crate) async fn leave(self) -> TestDatabase {
         for daemon in self.daemons {
             daemon.shutdown(Duration::from_secs(10)).await.unwrap();
         }
         self.sandbox.stop().await;
         self.mailroom.stop().await;
         self.store.close().await;
-        self.database.close().await;
+        self.database
     }
 
     /// Accepts a job as if it came by HTTP.

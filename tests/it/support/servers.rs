@@ -106,6 +106,36 @@ impl TestDatabase {
         &self.url
     }
 
+    /// Another database with the same content; nobody may be connected to this one.
+    pub(crate) async fn copy(&self) -> Self {
+        match &self.place {
+            DatabasePlace::Server { url, name } => {
+                let copy = unique_name("clearday_test");
+                let statement = format!(r#"CREATE DATABASE "{copy}" TEMPLATE "{name}""#);
+                administer(url, statement).await.unwrap();
+                Self {
+                    url: url_of_database(url, &copy),
+                    place: DatabasePlace::Server {
+                        url: url.clone(),
+                        name: copy,
+                    },
+                }
+            }
+            DatabasePlace::Folder(folder) => {
+                let copy = Self::sqlite();
+                let DatabasePlace::Folder(place) = &copy.place else {
+                    return copy;
+                };
+                for file in fs::read_dir(folder.path()).unwrap() {
+                    let file = file.unwrap();
+                    fs::copy(file.path(), place.path().join(file.file_name())).unwrap();
+                }
+                copy
+            }
+            DatabasePlace::Closed => panic!("it is closed"),
+        }
+    }
+
     pub(crate) async fn close(mut self) {
         match std::mem::replace(&mut self.place, DatabasePlace::Closed) {
             DatabasePlace::Server { url, name } => drop_database(&url, &name).await.unwrap(),

@@ -181,14 +181,16 @@ impl House {
 
     /// The newest settlement of M-1, once its first part is there.
     pub(crate) async fn part_becomes(&self, state: PartState) -> Settlement {
-        let arrived = eventually(async || {
-            let mut all = self.settlements_of("M-1").await;
-            all.pop()
-                .filter(|it| it.parts.first().is_some_and(|part| part.state == state))
-        });
+        self.newest_becomes(|it| it.parts.first().is_some_and(|part| part.state == state))
+            .await
+    }
+
+    /// The newest settlement of M-1, once it is as told.
+    pub(crate) async fn newest_becomes(&self, is_so: impl Fn(&Settlement) -> bool) -> Settlement {
+        let arrived = eventually(async || self.settlements_of("M-1").await.pop().filter(&is_so));
         match arrived.await {
             Some(settlement) => settlement,
-            None => panic!("no part became {state}: {:#?}", self.newest().await),
+            None => panic!("no settlement became so: {:#?}", self.newest().await),
         }
     }
 

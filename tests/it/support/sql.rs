@@ -20,3 +20,13 @@ pub(crate) async fn execute(url: &str, sql: &str) -> Result<u64, sqlx::Error> {
             .rows_affected())
     }
 }
+
+/// The same, with no regard for foreign keys: as somebody who owns the database can.
+pub(crate) async fn tamper(url: &str, sql: &str) -> Result<u64, sqlx::Error> {
+    let disregard = if url.starts_with("sqlite:") {
+        "PRAGMA foreign_keys = OFF"
+    } else {
+        "SET session_replication_role = replica"
+    };
+    execute(url, &format!("{disregard}; {sql}")).await
+}
