@@ -23,6 +23,7 @@ use chrono::TimeDelta;
 use clearday::clock::{Clock, Ids};
 use clearday::connectors::{Channels, Now};
 use clearday::daemon::{Daemon, Parts};
+use clearday::domain::deferred_authorization::ChargingRules;
 use clearday::domain::job::JobState;
 use clearday::domain::order::{Order, OrderState};
 use clearday::engine::{Policy, Source, Submission};
@@ -115,6 +116,10 @@ fn start(store: &Store) -> Daemon {
             channels: Arc::new(Channels::build([], &now).unwrap()),
             banks: Arc::default(),
             deposit_texts: Arc::default(),
+            charging: Arc::new(ChargingRules {
+                sequence: Vec::new(),
+                zone: chrono_tz::UTC,
+            }),
             statements: std::env::temp_dir(),
             heavy: Arc::new(tokio::sync::Semaphore::new(1)),
         }),

@@ -22,6 +22,7 @@ use crate::connectors::{
     BankAccount, BankConnector, BankSettings, Banks, ChannelSettings, Channels, Now,
     SandboxSettings, SetupError, Timeouts,
 };
+use crate::domain::deferred_authorization::ChargingRules;
 use crate::engine::{Bell, Engine, Handler, Policy};
 use crate::queue::{InProcessBell, Queue, QueueSettings, RedisBell, RedisQueue, supervise};
 use crate::store::{Store, StoreError};
@@ -76,6 +77,10 @@ impl Parts {
             channels: Arc::new(Channels::build(channels, &now)?),
             banks: Arc::new(Banks::build(banks, &now)?),
             deposit_texts: Arc::new(deposit_texts(&settings.channels)),
+            charging: Arc::new(ChargingRules {
+                sequence: settings.authorization.sequence.clone(),
+                zone: settings.authorization.zone,
+            }),
             statements: settings.statements.directory.clone(),
             heavy: Arc::new(Semaphore::new(HEAVY_JOBS_MAX)),
         };

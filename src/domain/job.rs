@@ -64,10 +64,8 @@ pub struct LeaseHold {
 /// Whether this release has a worker for the kind; a job of another kind is accepted and waits.
 pub const fn is_carried_out(kind: JobKind) -> bool {
     match kind {
-        JobKind::OrderExpiry | JobKind::Reconciliation => true,
-        JobKind::DeferredAuthorization | JobKind::SettlementRun | JobKind::PartnerNotification => {
-            false
-        }
+        JobKind::DeferredAuthorization | JobKind::OrderExpiry | JobKind::Reconciliation => true,
+        JobKind::SettlementRun | JobKind::PartnerNotification => false,
     }
 }
 

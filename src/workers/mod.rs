@@ -3,8 +3,10 @@
 //! A worker decides nothing itself (`domain/` does) and commits nothing itself (its [`Run`] does,
 //! under the lease). It proves its end by returning [`Finished`].
 
+mod authorizing;
 mod booking;
 mod calls;
+mod deferred_authorization;
 mod money;
 mod order_expiry;
 mod reconciliation;
@@ -17,6 +19,7 @@ use clearday_jobs::{ChannelName, Payload};
 use tokio::sync::Semaphore;
 
 use crate::connectors::{Banks, Channels};
+use crate::domain::deferred_authorization::ChargingRules;
 use crate::engine::{Finished, Handler, Run, WorkError};
 
 /// What workers need of the outside.
@@ -28,6 +31,8 @@ pub struct Workbench {
     pub banks: Arc<Banks>,
     /// By channel, what a bank's statement says where the channel deposits what it owes.
     pub deposit_texts: Arc<BTreeMap<ChannelName, String>>,
+    /// How the seller charges payment methods.
+    pub charging: Arc<ChargingRules>,
     /// Where statement files are put for reconciliation.
     pub statements: PathBuf,
     /// Room for work that holds much memory or keeps a core busy.
@@ -49,11 +54,11 @@ async fn carry_out(bench: &Workbench, run: Run) -> Result<Finished, WorkError> {
     match payload {
         Payload::OrderExpiry(asked) => order_expiry::run(bench, &run, &asked).await,
         Payload::Reconciliation(asked) => reconciliation::run(bench, &run, &asked).await,
-        Payload::DeferredAuthorization(_)
-        | Payload::SettlementRun(_)
-        | Payload::PartnerNotification(_) => Err(WorkError::Invalid(format!(
-            "this release has no worker for {}",
-            job.kind
-        ))),
+        Payload::DeferredAuthorization(asked) => {
+            deferred_authorization::run(bench, &run, &asked).await
+        }
+        Payload::SettlementRun(_) | Payload::PartnerNotification(_) => Err(WorkError::Invalid(
+            format!("this release has no worker for {}", job.kind),
+        )),
     }
 }

@@ -8,7 +8,7 @@ pub mod allocation;
 mod answer;
 mod standing;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -112,8 +112,8 @@ pub struct Snapshot {
     pub suspended: BTreeMap<MethodId, Suspension>,
     /// Every channel that a method or an authorization names.
     pub channels: BTreeMap<ChannelName, ChannelStanding>,
-    /// Authorizations that were asked about in this run without a proof.
-    pub asked: BTreeSet<Reference>,
+    /// Authorizations that were asked about in this run without a proof; when each is asked again, and why.
+    pub asked: BTreeMap<Reference, (DateTime<Utc>, String)>,
     /// What the seller configured.
     pub rules: ChargingRules,
 }
@@ -190,6 +190,10 @@ fn let_go(snapshot: &Snapshot, reason: &str, now: DateTime<Utc>) -> Option<Step>
     let held = || snapshot.in_state(AuthorizationState::Authorized);
     if let Some(next) = held().find(|held| snapshot.may_void(held)) {
         return Some(Step::Void(next.reference.clone(), reason.to_owned()));
+    }
+    if let Some(unvoidable) = held().find(|held| snapshot.may_ask(held)) {
+        // It can only lapse there; ask whether it did.
+        return Some(Step::Query(unvoidable.reference.clone()));
     }
     if let Some(stuck) = held().next() {
         return Some(snapshot.wait_for_channel(stuck, now));
@@ -389,8 +393,13 @@ impl Snapshot {
         }
     }
 
+    /// Whether anything may be authorized for the order now.
+    pub fn is_payable(&self, now: DateTime<Utc>) -> bool {
+        standing::of(self, now) == Standing::Payable
+    }
+
     /// The order itself, once it is imported.
-    fn own_order(&self) -> Option<&Order> {
+    pub fn own_order(&self) -> Option<&Order> {
         self.orders.iter().find(|it| it.order_no == self.order_no)
     }
 
@@ -454,7 +463,7 @@ impl Snapshot {
     }
 
     fn may_ask(&self, open: &Authorization) -> bool {
-        !self.asked.contains(&open.reference) && self.abilities(&open.channel).is_some()
+        !self.asked.contains_key(&open.reference) && self.abilities(&open.channel).is_some()
     }
 
     fn may_void(&self, held: &Authorization) -> bool {
@@ -470,6 +479,9 @@ impl Snapshot {
         let Authorization {
             channel, reference, ..
         } = stuck;
+        if let Some((until, reason)) = self.asked.get(reference).cloned() {
+            return Step::Wait(until, reason);
+        }
         let standing = self.channels.get(channel);
         if let Some((until, reason)) = standing.and_then(|it| it.hold.clone()) {
             return Step::Wait(until, reason);

@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clearday::clock::{Clock, Ids};
 use clearday::connectors::Now;
 use clearday::daemon::{Daemon, Parts};
+use clearday::domain::deferred_authorization::ChargingRules;
 use clearday::domain::job::{Job, JobState};
 use clearday::domain::order::{Order, OrderState};
 use clearday::engine::{Acceptance, Engine, Handler, Policy, Source, Submission};
@@ -17,7 +18,7 @@ use clearday::queue::{InProcessBell, QueueSettings};
 use clearday::store::events::TimelineEntry;
 use clearday::store::{Store, events, jobs, orders};
 use clearday::workers::Workbench;
-use clearday_jobs::{ChannelName, JobId, JobKind, OrderNo};
+use clearday_jobs::{ChannelName, JobId, JobKind, MethodGroup, OrderNo};
 
 use super::sandbox::{RunningSandbox, banks, channels, cny, reference, sandbox_name};
 use super::servers::{ScratchFolder, TestDatabase, TestRedis};
@@ -112,6 +113,7 @@ impl House {
             channels: Arc::new(channels),
             banks: Arc::new(banks),
             deposit_texts: Arc::new([(sandbox_name(), DEPOSIT_TEXT.to_owned())].into()),
+            charging: Arc::new(charging()),
             statements: self.statements.path().to_owned(),
             heavy: Arc::new(tokio::sync::Semaphore::new(1)),
         })
@@ -311,6 +313,19 @@ impl House {
         let mut tx = self.store.read().await.unwrap();
         let order = orders::find(&mut tx, &order_no.parse().unwrap()).await;
         order.unwrap().unwrap().state
+    }
+}
+
+/// What the default settings say.
+fn charging() -> ChargingRules {
+    ChargingRules {
+        sequence: vec![
+            MethodGroup::StoredValueCard,
+            MethodGroup::CustomerAccount,
+            MethodGroup::CreditCard,
+            MethodGroup::Other,
+        ],
+        zone: chrono_tz::Asia::Shanghai,
     }
 }
 
