@@ -372,12 +372,11 @@ impl Desk<'_> {
     /// Leaves a channel alone for the rest of this run: it did not answer about what is open since `since`.
     fn hold(&self, seen: &mut Seen, channel: &Channel, since: DateTime<Utc>, error: &ChannelError) {
         let name = channel.name();
-        let wait = match channel.breaker_open_until() {
-            Some(until) => (until, breaker_words(channel, until)),
-            None => {
-                let failure = channel_failure(name, error);
-                (ask_again_at(since, self.run.now()), failure.to_string())
-            }
+        let wait = if let Some(until) = channel.breaker_open_until() {
+            (until, breaker_words(channel, until))
+        } else {
+            let failure = channel_failure(name, error);
+            (ask_again_at(since, self.run.now()), failure.to_string())
         };
         seen.holds.insert(name.clone(), wait);
     }

@@ -115,6 +115,10 @@ async fn take_step(
             let reason =
                 "every reference issued for it is proved closed, and nothing is held for it";
             move_live(run, &mut tx, &group.orders, OrderEvent::Expire, reason).await?;
+            if group.has_untold_surplus() {
+                run.checkpoint(tx).await?;
+                return Ok(Step::Again);
+            }
             run.done(tx, "expired").await.map(Step::Ended)
         }
     }

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use clearday::domain::job::JobState;
 use clearday::domain::job::is_carried_out;
 use clearday::engine::Acceptance;
-use clearday::store::{orders, reconciliations};
+use clearday::store::{authorizations, orders, reconciliations};
 use clearday_jobs::{JobId, JobKind, example_for};
 
 use crate::support::house::{House, Mode, expiry_of};
@@ -48,7 +48,15 @@ async fn scene(house: &House, kind: JobKind) -> Option<String> {
             std::fs::write(house.statements.path().join("bill.csv"), bill).unwrap();
             Some(r#"{"version":1,"channel":"wechat_pay","statements":["bill.csv"]}"#.to_owned())
         }
-        JobKind::DeferredAuthorization | JobKind::SettlementRun | JobKind::PartnerNotification => {
+        JobKind::DeferredAuthorization => Some(
+            r#"{"version":1,
+                "order":{"order_no":"O-2","merchant_id":"M-1","payer_id":"C-1",
+                         "total":{"amount":"12.34","currency":"CNY"}},
+                "methods":[{"method_id":"card","group":"credit_card","channel":"sandbox",
+                            "token":"tok_1","charge_sequence":1,"capture":"manual"}]}"#
+                .to_owned(),
+        ),
+        JobKind::SettlementRun | JobKind::PartnerNotification => {
             assert!(!is_carried_out(kind), "{kind} needs a scene here");
             None
         }
@@ -66,8 +74,13 @@ async fn world(house: &House) -> String {
     let vanished = reconciliations::list_breaks(&mut tx, "vanished", 1_000)
         .await
         .unwrap();
+    let held = authorizations::of_order(&mut tx, &"O-2".parse().unwrap())
+        .await
+        .unwrap();
     let effects = house.sandbox.handle.effects();
-    format!("{orders:#?}\n{runs:#?}\n{open:#?}\n{vanished:#?}\n{effects:#?}")
+    let holds = house.sandbox.handle.hold_books();
+    let holds = holds.effects();
+    format!("{orders:#?}\n{runs:#?}\n{open:#?}\n{vanished:#?}\n{held:#?}\n{effects:#?}\n{holds:#?}")
 }
 
 async fn run_to_its_end(house: &House, kind: JobKind, key: &str, payload: &str) -> JobId {

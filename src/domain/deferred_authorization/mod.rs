@@ -446,12 +446,11 @@ impl Snapshot {
             .unwrap_or(0)
     }
 
-    /// The place of a method in the order of asking; methods of other jobs come last.
-    fn place_of(&self, method_id: &MethodId) -> usize {
+    /// The place of a method in the order of asking; methods of other jobs were asked before.
+    fn place_of(&self, method_id: &MethodId) -> Option<usize> {
         asking_order(&self.methods, &self.rules.sequence)
             .iter()
             .position(|method| method.method_id == *method_id)
-            .unwrap_or(usize::MAX)
     }
 
     fn abilities(&self, channel: &ChannelName) -> Option<Abilities> {

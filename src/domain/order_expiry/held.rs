@@ -70,6 +70,11 @@ impl GroupSnapshot {
             .collect()
     }
 
+    /// Whether a person is still to be told of money that nobody owes once the group is over.
+    pub fn has_untold_surplus(&self) -> bool {
+        !self.untold_surplus().is_empty()
+    }
+
     fn captured(&self) -> impl Iterator<Item = &Authorization> {
         let all = self.authorizations.iter().map(|it| &it.authorization);
         all.filter(|it| it.state == AuthorizationState::Captured)
