@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use clearday::clock::{Clock, Ids};
+use clearday::config::Settings;
+use clearday::connectors::messages::{MessageSettings, Messages};
 use clearday::connectors::{Channels, Now};
 use clearday::daemon::{Daemon, Parts};
 use clearday::domain::deferred_authorization::ChargingRules;
@@ -114,17 +116,25 @@ fn start(store: &Store) -> Daemon {
             .filter(|_| store.dialect() == "postgres"),
         handler: workers::handler(Workbench {
             channels: Arc::new(Channels::build([], &now).unwrap()),
+            messages: Arc::new(Messages::build(&no_messages(), &now).unwrap()),
+            pay_link: None,
             banks: Arc::default(),
             deposit_texts: Arc::default(),
             charging: Arc::new(ChargingRules {
                 sequence: Vec::new(),
                 zone: chrono_tz::UTC,
             }),
+            approvals: Arc::default(),
             statements: std::env::temp_dir(),
             heavy: Arc::new(tokio::sync::Semaphore::new(1)),
         }),
     })
     .unwrap()
+}
+
+/// No way to send any.
+fn no_messages() -> MessageSettings {
+    Settings::load(None, []).unwrap().messages()
 }
 
 async fn write_orders(store: &Store, round: usize, count: usize) {

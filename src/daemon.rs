@@ -18,11 +18,13 @@ use tracing::{info, warn};
 
 use crate::clock::{Clock, Ids};
 use crate::config::{self, Settings};
+use crate::connectors::messages::{Messages, MessagesError};
 use crate::connectors::{
     BankAccount, BankConnector, BankSettings, Banks, ChannelSettings, Channels, Now,
     SandboxSettings, SetupError, Timeouts,
 };
 use crate::domain::deferred_authorization::ChargingRules;
+use crate::domain::partner_notification::PayLinkTemplate;
 use crate::engine::{Bell, Engine, Handler, Policy};
 use crate::queue::{InProcessBell, Queue, QueueSettings, RedisBell, RedisQueue, supervise};
 use crate::store::{Store, StoreError};
@@ -75,12 +77,15 @@ impl Parts {
         let banks = settings.banks.iter().map(bank_settings);
         let bench = Workbench {
             channels: Arc::new(Channels::build(channels, &now)?),
+            messages: Arc::new(Messages::build(&settings.messages(), &now)?),
+            pay_link: pay_link(settings),
             banks: Arc::new(Banks::build(banks, &now)?),
             deposit_texts: Arc::new(deposit_texts(&settings.channels)),
             charging: Arc::new(ChargingRules {
                 sequence: settings.authorization.sequence.clone(),
                 zone: settings.authorization.zone,
             }),
+            approvals: Arc::new(settings.approvals.clone()),
             statements: settings.statements.directory.clone(),
             heavy: Arc::new(Semaphore::new(HEAVY_JOBS_MAX)),
         };
@@ -142,6 +147,12 @@ fn bank_settings(bank: &config::Bank) -> (ChannelName, BankSettings) {
     (bank.name.clone(), settings)
 }
 
+/// Settings that were loaded have a template there, or none.
+fn pay_link(settings: &Settings) -> Option<PayLinkTemplate> {
+    let template = settings.notifications.pay_link_template.as_deref()?;
+    PayLinkTemplate::parse(template).ok()
+}
+
 fn deposit_texts(channels: &[config::Channel]) -> BTreeMap<ChannelName, String> {
     channels
         .iter()
@@ -163,6 +174,9 @@ pub enum DaemonError {
     /// A channel cannot be set up.
     #[error(transparent)]
     Channel(#[from] SetupError),
+    /// A way to send messages cannot be set up.
+    #[error(transparent)]
+    Messages(#[from] MessagesError),
 }
 
 /// A running daemon.

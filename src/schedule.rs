@@ -12,7 +12,7 @@ use tracing::warn;
 
 use crate::config;
 use crate::domain::retry::backoff;
-use crate::domain::schedule::{Schedule, ScheduleError};
+use crate::domain::schedule::{CatchUp, Schedule, ScheduleError};
 use crate::engine::{Engine, TickPlan};
 
 /// Stands in a payload for the date that a tick is about.
@@ -21,6 +21,9 @@ const DATE: &str = "{date}";
 /// The clock is read at least this often, so that a tick is not late when the machine slept or its
 /// clock was set forward.
 const LOOK_EVERY: TimeDelta = TimeDelta::seconds(1);
+
+/// Where every tick is to fire after downtime, so many do unless the settings say otherwise.
+const FIRED_MAX: usize = 100;
 
 /// A database that was away is tried again this soon at the latest: ticks wait for it.
 const RETRY_WAIT_MAX: TimeDelta = TimeDelta::seconds(15);
@@ -33,6 +36,7 @@ pub struct Plan {
     schedule: Schedule,
     payload: String,
     days_back: Days,
+    catch_up: CatchUp,
 }
 
 /// Why a schedule cannot be followed.
@@ -87,6 +91,7 @@ impl Plan {
             kind: configured.kind,
             payload: configured.payload.clone(),
             days_back: Days::new(u64::from(configured.days_back)),
+            catch_up: catch_up(configured),
             name,
         };
         let name = || plan.name.clone();
@@ -128,9 +133,35 @@ impl TickPlan for Plan {
         self.schedule.due_between(from, until, limit)
     }
 
+    fn due_before(
+        &self,
+        from: DateTime<Utc>,
+        until: DateTime<Utc>,
+        limit: usize,
+    ) -> Vec<DateTime<Utc>> {
+        self.schedule.due_before(from, until, limit)
+    }
+
+    fn catch_up(&self) -> CatchUp {
+        self.catch_up
+    }
+
     fn payload(&self, due_at: DateTime<Utc>) -> String {
         let date = self.schedule.local_date(due_at);
         self.payload_about(date.checked_sub_days(self.days_back).unwrap_or(date))
+    }
+}
+
+fn catch_up(configured: &config::Schedule) -> CatchUp {
+    match configured.catch_up {
+        config::CatchUp::Coalesce => CatchUp::Coalesce,
+        config::CatchUp::All => CatchUp::All {
+            most: configured
+                .catch_up_max
+                .and_then(|most| usize::try_from(most).ok())
+                .unwrap_or(FIRED_MAX),
+        },
+        config::CatchUp::Skip => CatchUp::Skip,
     }
 }
 
@@ -220,6 +251,8 @@ mod tests {
             kind: JobKind::Reconciliation,
             payload: payload.to_owned(),
             days_back: 1,
+            catch_up: config::CatchUp::Coalesce,
+            catch_up_max: None,
         }
     }
 
@@ -269,6 +302,19 @@ mod tests {
             refusal("30 1 * * *", without_channel),
             "schedule daily: its payload would be refused: payload: missing field `channel`"
         );
+    }
+
+    #[test]
+    fn a_settlement_goes_through_the_day_before_its_tick() {
+        let settlement = config::Schedule {
+            kind: JobKind::SettlementRun,
+            ..configured("0 1 * * *", r#"{"version":1,"through":"{date}"}"#)
+        };
+        let plan = Plan::new(&settlement).unwrap();
+        // One in the morning in Shanghai, of the first day of March.
+        let due_at = "2026-02-28T17:00:00Z".parse().unwrap();
+        let through = r#"{"version":1,"through":"2026-02-28"}"#;
+        assert_eq!(plan.payload(due_at), through);
     }
 
     #[test]

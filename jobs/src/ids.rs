@@ -147,6 +147,14 @@ uuid_id!(
     RunId, "a run id"
 );
 uuid_id!(
+    /// What a merchant is owed for a period.
+    SettlementId, "a settlement id"
+);
+uuid_id!(
+    /// A payment that somebody says was made outside of clearday.
+    OfflinePaymentId, "an offline payment id"
+);
+uuid_id!(
     /// One request that people approve or reject.
     ApprovalId, "an approval id"
 );

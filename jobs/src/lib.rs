@@ -32,8 +32,8 @@ pub use deferred_authorization::{
     Capture, DeferredAuthorization, MethodGroup, OrderToAuthorize, PaymentMethod,
 };
 pub use ids::{
-    ApprovalId, ChannelName, IdError, JobId, MerchantId, MethodId, OperationId, OrderNo, PartnerId,
-    PayerId, Reference, RunId,
+    ApprovalId, ChannelName, IdError, JobId, MerchantId, MethodId, OfflinePaymentId, OperationId,
+    OrderNo, PartnerId, PayerId, Reference, RunId, SettlementId,
 };
 pub use kind::{JobKind, UnknownKind};
 pub use money::{Currency, Money, MoneyError};

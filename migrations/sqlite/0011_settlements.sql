@@ -126,7 +126,8 @@ CREATE TABLE settlement_events (
     PRIMARY KEY (settlement_id, version)
 ) STRICT;
 
--- What is not settled yet is found without looking at what is.
-ALTER TABLE records ADD COLUMN settlement_id BLOB REFERENCES settlements (id);
+-- What is not settled yet is found without looking at what is. No foreign key: a settlement may mark a million
+-- records, and its items have one.
+ALTER TABLE records ADD COLUMN settlement_id BLOB;
 CREATE INDEX records_unsettled ON records (merchant_id, currency, occurred_at, kind, record_no) WHERE settlement_id IS NULL AND status = 'succeeded';
 CREATE INDEX breaks_open_of_record ON breaks (kind, record_no) WHERE state = 'open';

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use crate::config::ConfigError;
-use crate::engine::OperateError;
+use crate::engine::{ApprovalError, OperateError};
 use crate::store::StoreError;
 
 /// The exit codes of every verb.
@@ -146,6 +146,19 @@ impl From<OperateError> for CliError {
             | OperateError::Refused { .. }
             | OperateError::OpenOperation { .. } => Self::of(Exit::Refused, error),
             OperateError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ApprovalError> for CliError {
+    fn from(error: ApprovalError) -> Self {
+        match error {
+            ApprovalError::NotFound(_)
+            | ApprovalError::NotAnApprover { .. }
+            | ApprovalError::Reason
+            | ApprovalError::Refused { .. } => Self::of(Exit::Refused, error),
+            ApprovalError::LostRace(_) => Self::of(Exit::Unavailable, error),
+            ApprovalError::Store(error) => error.into(),
         }
     }
 }

@@ -3,12 +3,15 @@
 //! A verb is a struct of arguments and a `run` that writes to whatever it is given and says how to
 //! exit. [`main`] is the whole program but for the process around it, so that tests run the same.
 
+mod approvals;
+mod audit;
 mod calendar;
 mod completions;
 mod connect;
 mod demo;
 mod enqueue;
 pub mod exit;
+mod healthcheck;
 mod import;
 mod input;
 mod jobs;
@@ -20,6 +23,7 @@ mod schema;
 mod serve;
 pub mod statement;
 mod status;
+mod supervisor;
 mod table;
 mod views;
 
@@ -31,6 +35,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::clock::Clock;
+use crate::config::Settings;
 use crate::engine::Engine;
 use exit::{CliError, Exit};
 
@@ -74,6 +79,8 @@ enum Verb {
     OnStore(StoreVerb),
     /// Run one daemon until SIGTERM or Ctrl-C.
     Serve,
+    /// Ask the daemon on this machine whether it is alive; exit code 1 when it is not.
+    Healthcheck,
     Demo(demo::DemoArgs),
     /// Print the description of the HTTP API.
     Openapi,
@@ -87,6 +94,10 @@ enum Verb {
 /// What works on a database that is up to date.
 #[derive(Debug, Subcommand)]
 enum StoreVerb {
+    Approve(approvals::ApproveArgs),
+    Reject(approvals::RejectArgs),
+    Approvals(approvals::ApprovalsArgs),
+    Audit(audit::AuditArgs),
     Enqueue(enqueue::EnqueueArgs),
     Import(import::ImportArgs),
     Jobs(jobs::JobsArgs),
@@ -119,13 +130,17 @@ async fn run(arguments: Arguments, outside: &mut Outside<'_>) -> Result<Exit, Cl
         Verb::OnStore(verb) => {
             let settings = connect::load_settings(arguments.config.as_deref(), outside)?;
             let engine = connect::open_engine(&settings, outside).await?;
-            let exit = run_on_store(verb, &engine, outside).await;
+            let exit = run_on_store(verb, &settings, &engine, outside).await;
             engine.store().close().await;
             exit
         }
         Verb::Serve => {
             let settings = connect::load_settings(arguments.config.as_deref(), outside)?;
             serve::run(&settings, outside.stdout).await
+        }
+        Verb::Healthcheck => {
+            let settings = connect::load_settings(arguments.config.as_deref(), outside)?;
+            healthcheck::run(&settings, outside.stdout).await
         }
         Verb::Demo(args) => {
             let settings = connect::load_settings(arguments.config.as_deref(), outside)?;
@@ -142,10 +157,15 @@ async fn run(arguments: Arguments, outside: &mut Outside<'_>) -> Result<Exit, Cl
 
 async fn run_on_store(
     verb: StoreVerb,
+    settings: &Settings,
     engine: &Engine,
     outside: &mut Outside<'_>,
 ) -> Result<Exit, CliError> {
     match verb {
+        StoreVerb::Approve(args) => approvals::approve(args, settings, engine, outside).await,
+        StoreVerb::Reject(args) => approvals::reject(args, settings, engine, outside).await,
+        StoreVerb::Approvals(args) => approvals::run(args, engine, outside).await,
+        StoreVerb::Audit(args) => audit::run(args, engine, outside).await,
         StoreVerb::Enqueue(args) => enqueue::run(args, engine, outside).await,
         StoreVerb::Import(args) => import::run(args, engine, outside).await,
         StoreVerb::Jobs(args) => jobs::run(args, engine, outside).await,

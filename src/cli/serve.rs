@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use super::exit::{CliError, Exit};
 use super::lock::FolderLock;
+use super::supervisor;
 use crate::clock::{Clock, Ids};
 use crate::config::Settings;
 use crate::daemon::{Daemon, Parts, until_told_to_stop};
@@ -40,11 +41,14 @@ pub(super) async fn run(
     };
     let daemon = start(settings, store.clone(), clock, ids, listener, environment)?;
     tell(out, &format!("clearday serves http://{}", daemon.address))?;
+    supervisor::keep_telling(&daemon.daemon);
+    supervisor::tell_ready(daemon.address);
     let stopping = daemon.daemon.stopping().clone();
     until_told_to_stop(&stopping)
         .await
         .map_err(|error| CliError::unavailable("signals cannot be heard").because(error))?;
     let is_fault = stopping.is_cancelled();
+    supervisor::tell_stopping();
     let stopped = daemon.daemon.shutdown(settings.jobs.shutdown).await;
     store.close().await;
     stopped?;

@@ -5,10 +5,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use clearday_jobs::MethodGroup;
+use clearday_jobs::{MethodGroup, Money};
 
 use super::layers::Node;
-use super::{Bank, Channel, ConfigError, Jobs, Log, Secret, Settings};
+use super::{
+    Approvals, Bank, CatchUp, Channel, ConfigError, Jobs, Log, Schedule, Secret, Settings, Smtp,
+};
+use crate::domain::partner_notification::PayLinkTemplate;
 use crate::telemetry;
 
 /// A lease must survive two renewals that fail.
@@ -31,17 +34,17 @@ impl Checks<'_> {
         }
     }
 
-    /// Fills `url` from `url_file`.
+    /// Fills a secret, such as `url`, from the file that `url_file` names.
     pub(super) fn read_secret(
         &self,
-        section: &str,
+        (section, name): (&str, &str),
         file: Option<&Path>,
-        url: &mut Option<Secret>,
+        secret: &mut Option<Secret>,
     ) -> Result<(), ConfigError> {
         let Some(path) = file else { return Ok(()) };
-        let key = format!("{section}.url_file");
-        if url.is_some() {
-            let reason = format!("`{section}.url` is set beside it; keep one of the two");
+        let key = format!("{section}.{name}_file");
+        if secret.is_some() {
+            let reason = format!("`{section}.{name}` is set beside it; keep one of the two");
             return Err(self.refuse(key, reason));
         }
         let text = fs::read_to_string(path).map_err(|source| ConfigError::SecretFile {
@@ -53,7 +56,7 @@ impl Checks<'_> {
         if text.trim().is_empty() {
             return Err(self.refuse(key, format!("{} is empty", path.display())));
         }
-        *url = Some(Secret::new(text.trim()));
+        *secret = Some(Secret::new(text.trim()));
         Ok(())
     }
 
@@ -62,14 +65,28 @@ impl Checks<'_> {
         self.jobs(&settings.jobs)?;
         self.sequence(&settings.authorization.sequence)?;
         self.log(&settings.log)?;
+        self.approvals(&settings.approvals)?;
         self.people(settings)?;
+        self.messages(settings)?;
         self.channels(&settings.channels)?;
         self.banks(&settings.banks, &settings.channels)?;
-        self.unique(
-            "schedules",
-            "name",
-            settings.schedules.iter().map(|it| &it.name),
-        )
+        self.schedules(&settings.schedules)
+    }
+
+    fn schedules(&self, schedules: &[Schedule]) -> Result<(), ConfigError> {
+        for (index, schedule) in schedules.iter().enumerate() {
+            let Some(most) = schedule.catch_up_max else {
+                continue;
+            };
+            let key = format!("schedules[{index}].catch_up_max");
+            match schedule.catch_up {
+                CatchUp::All => self.between(&key, most, 1, 1_000)?,
+                CatchUp::Coalesce | CatchUp::Skip => {
+                    return Err(self.refuse(key, "belongs to `catch_up = \"all\"`"));
+                }
+            }
+        }
+        self.unique("schedules", "name", schedules.iter().map(|it| &it.name))
     }
 
     fn urls(&self, settings: &Settings) -> Result<(), ConfigError> {
@@ -137,6 +154,20 @@ impl Checks<'_> {
             .map_err(|error| self.refuse("log.filter", error.to_string()))
     }
 
+    fn approvals(&self, approvals: &Approvals) -> Result<(), ConfigError> {
+        let list = "approvals.two_people_from";
+        let limits = &approvals.two_people_from;
+        for (index, limit) in limits.iter().enumerate() {
+            let reason = match Money::parse_major(&limit.amount, limit.currency) {
+                Ok(amount) if !amount.is_negative() => continue,
+                Ok(_) => "must not be negative".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            return Err(self.refuse(format!("{list}[{index}].amount"), reason));
+        }
+        self.unique(list, "currency", limits.iter().map(|it| it.currency))
+    }
+
     fn people(&self, settings: &Settings) -> Result<(), ConfigError> {
         let people = &settings.people;
         if people.is_empty() && !settings.http.listen.ip().is_loopback() {
@@ -144,12 +175,60 @@ impl Checks<'_> {
                           or listen on 127.0.0.1";
             return Err(self.refuse("http.listen", reason));
         }
-        self.unique("people", "name", people.iter().map(|it| &it.name))?;
+        for (index, person) in people.iter().enumerate() {
+            let name = &person.name;
+            if name.trim() != name || name.chars().any(char::is_control) {
+                let reason = "must have no blanks around it and no control character";
+                return Err(self.refuse(format!("people[{index}].name"), reason));
+            }
+        }
+        // Two people must be two people: `Wang` and `wang` could approve each other's payouts.
+        let names = people.iter().map(|it| it.name.to_lowercase());
+        self.unique("people", "name", names)?;
         self.unique(
             "people",
             "token_sha256",
             people.iter().map(|it| it.token_sha256.0),
         )
+    }
+
+    fn messages(&self, settings: &Settings) -> Result<(), ConfigError> {
+        if let Some(template) = &settings.notifications.pay_link_template
+            && let Err(error) = PayLinkTemplate::parse(template)
+        {
+            let key = "notifications.pay_link_template";
+            return Err(self.refuse(key, error.to_string()));
+        }
+        self.smtp(&settings.smtp)?;
+        let sms = &settings.sms;
+        let timeouts = [sms.connect_timeout, sms.request_timeout];
+        // Any URL will do where there is none to check.
+        let url = sms.url.as_deref().unwrap_or("https://");
+        self.outside("sms", url, timeouts)?;
+        let webhooks = &settings.webhooks;
+        let timeouts = [webhooks.connect_timeout, webhooks.request_timeout];
+        self.outside("webhooks", "https://", timeouts)
+    }
+
+    fn smtp(&self, smtp: &Smtp) -> Result<(), ConfigError> {
+        self.between("smtp.port", smtp.port, 1, 65_535)?;
+        let timeouts = [smtp.connect_timeout, smtp.request_timeout];
+        self.outside("smtp", "https://", timeouts)?;
+        if smtp.host.is_some() && smtp.from.is_none() {
+            let reason =
+                "is set, but nobody sends: set `smtp.from`, like \"clearday <pay@example.com>\"";
+            return Err(self.refuse("smtp.host", reason));
+        }
+        if smtp.username.is_some() != smtp.password.is_some() {
+            let reason = "signing in takes both `smtp.username` and `smtp.password_file`";
+            let key = if smtp.username.is_some() {
+                "smtp.username"
+            } else {
+                "smtp.password"
+            };
+            return Err(self.refuse(key, reason));
+        }
+        Ok(())
     }
 
     fn channels(&self, channels: &[Channel]) -> Result<(), ConfigError> {

@@ -7,6 +7,7 @@
 mod checks;
 mod error;
 mod layers;
+mod messages;
 mod read;
 mod values;
 
@@ -21,6 +22,7 @@ use clearday_jobs::{ChannelName, Currency, JobKind, MethodGroup, Money, MoneyErr
 use serde::Deserialize;
 
 pub use error::{ConfigError, Hint, Origin};
+pub use messages::{Notifications, Sms, Smtp, Webhooks};
 pub use values::{Secret, TokenSha256};
 
 use crate::engine::Policy;
@@ -49,6 +51,17 @@ pub struct Settings {
     pub log: Log,
     /// Where statements arrive.
     pub statements: Statements,
+    /// What takes two people.
+    #[serde(default)]
+    pub approvals: Approvals,
+    /// What partners are told.
+    pub notifications: Notifications,
+    /// How e-mail goes.
+    pub smtp: Smtp,
+    /// How SMS go.
+    pub sms: Sms,
+    /// How webhooks go.
+    pub webhooks: Webhooks,
     /// Who may use the HTTP interface.
     #[serde(default)]
     pub people: Vec<Person>,
@@ -165,6 +178,39 @@ pub enum LogFormat {
 pub struct Statements {
     /// The folder that channel statements arrive in.
     pub directory: PathBuf,
+}
+
+/// `[approvals]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approvals {
+    /// From which amount on a payout takes two people, for each currency that has a limit.
+    #[serde(default)]
+    pub two_people_from: Vec<TwoPeopleFrom>,
+}
+
+/// `[[approvals.two_people_from]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TwoPeopleFrom {
+    /// The currency of the limit.
+    pub currency: Currency,
+    /// The least amount that takes two people, in major units; what a payee gets on one day counts
+    /// together.
+    #[serde(deserialize_with = "values::text")]
+    pub amount: String,
+}
+
+impl Approvals {
+    /// The least amount in this currency that takes two people; `None`: every amount does.
+    pub fn limit(&self, currency: Currency) -> Option<Money> {
+        let limit = self
+            .two_people_from
+            .iter()
+            .find(|limit| limit.currency == currency)?;
+        // Read once already by the checks; what could not be read would be no limit.
+        Money::parse_major(&limit.amount, currency).ok()
+    }
 }
 
 /// `[[people]]`
@@ -374,6 +420,25 @@ pub struct Schedule {
     /// How many days before the tick's own the job is about.
     #[serde(default, deserialize_with = "values::whole")]
     pub days_back: u32,
+    /// What becomes of ticks that were due while nobody ran.
+    #[serde(default)]
+    pub catch_up: CatchUp,
+    /// With [`CatchUp::All`]: how many fire at most; 100 where it is not said.
+    #[serde(default, deserialize_with = "values::some_whole")]
+    pub catch_up_max: Option<u32>,
+}
+
+/// What becomes of ticks that were due while nobody ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CatchUp {
+    /// The latest fires for all of them.
+    #[default]
+    Coalesce,
+    /// Each fires, up to a number.
+    All,
+    /// What is late is skipped.
+    Skip,
 }
 
 impl Settings {
@@ -390,16 +455,16 @@ impl Settings {
 
         let mut settings = Self::deserialize(Reader(&layers)).map_err(read::Fault::into_error)?;
         let checks = Checks(&layers);
-        checks.read_secret(
-            "database",
-            settings.database.url_file.as_deref(),
-            &mut settings.database.url,
-        )?;
-        checks.read_secret(
-            "redis",
-            settings.redis.url_file.as_deref(),
-            &mut settings.redis.url,
-        )?;
+        let (database, redis) = (&mut settings.database, &mut settings.redis);
+        let (smtp, sms) = (&mut settings.smtp, &mut settings.sms);
+        for (section, key, file, secret) in [
+            ("database", "url", &database.url_file, &mut database.url),
+            ("redis", "url", &redis.url_file, &mut redis.url),
+            ("smtp", "password", &smtp.password_file, &mut smtp.password),
+            ("sms", "token", &sms.token_file, &mut sms.token),
+        ] {
+            checks.read_secret((section, key), file.as_deref(), secret)?;
+        }
         checks.all(&settings)?;
         Ok(settings)
     }

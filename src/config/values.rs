@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveTime, Utc};
 use chrono_tz::Tz;
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+
+use crate::connectors::messages::Network;
 
 /// A text that no log and no error may show.
 #[derive(Clone, PartialEq, Eq)]
@@ -90,6 +92,11 @@ pub(super) fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error>
     from.deserialize_u32(WholeNumber)
 }
 
+/// Reads a whole number that may be left out.
+pub(super) fn some_whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+    whole(from).map(Some)
+}
+
 /// Reads a number of seconds.
 pub(super) fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     whole(from).map(|seconds| Duration::from_secs(seconds.into()))
@@ -129,6 +136,38 @@ pub(super) fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, 
             "must be an address and a port, like 127.0.0.1:8080, not {text:?}"
         ))
     })
+}
+
+/// A list of networks, or a text that has commas between them, as a variable must.
+struct NetworkList;
+
+impl<'de> Visitor<'de> for NetworkList {
+    type Value = Vec<Network>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of networks, like [\"10.0.0.0/8\"]")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Vec<Network>, E> {
+        let names = text
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
+        names.map(|name| name.parse().map_err(E::custom)).collect()
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<Network>, A::Error> {
+        let mut networks = Vec::new();
+        while let Some(name) = items.next_element::<String>()? {
+            networks.push(name.parse().map_err(A::Error::custom)?);
+        }
+        Ok(networks)
+    }
+}
+
+/// Reads a list of networks.
+pub(super) fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Network>, D::Error> {
+    from.deserialize_any(NetworkList)
 }
 
 /// Reads a time zone.

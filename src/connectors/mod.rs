@@ -1,4 +1,4 @@
-//! The payment channels and the banks: the only place that speaks HTTP to the outside.
+//! The payment channels, the banks and messages: the only place that speaks HTTP and SMTP to the outside.
 //!
 //! The rest of clearday asks a [`Channel`] or a [`Bank`] by name and gets an answer with its [`Evidence`], or a [`ChannelError`]
 //! that says whether anything may have happened. A second channel is one more variant: the compiler then names
@@ -8,6 +8,7 @@ mod answer;
 pub mod authorizations;
 pub mod bank;
 mod error;
+pub mod messages;
 mod outbound;
 pub mod sandbox;
 

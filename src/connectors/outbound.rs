@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use clearday_jobs::ChannelName;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
+use reqwest::{
+    Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url, redirect, retry,
+};
 use serde::de::DeserializeOwned;
 
 use super::error::{ChannelError, SetupError, TransportError, Trouble};
@@ -53,6 +55,8 @@ pub(super) struct Ask<'a> {
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     body: Vec<u8>,
+    /// Whether that was all of the answer.
+    pub(super) is_whole: bool,
     pub(super) evidence: Evidence,
     channel: ChannelName,
     request: String,
@@ -118,22 +122,14 @@ impl Outbound {
             builder = builder.header(CONTENT_TYPE, "application/json").body(body);
         }
 
-        let lost = |error| self.lost(request.clone(), error);
-        let response = builder.send().await.map_err(lost)?;
-        let status = response.status();
-        let (body, is_whole) = read_capped(response).await.map_err(lost)?;
-        let reply = Reply {
-            status,
-            evidence: Evidence {
-                request: asked,
-                answer: format!("{status}\n{}", readable(&body)),
-                answered_at: (self.now)(),
-            },
-            body,
-            channel: self.channel.clone(),
+        let exchange = Exchange {
+            channel: &self.channel,
             request,
+            asked,
+            now: &self.now,
         };
-        if is_whole {
+        let reply = exchange.make(builder).await?;
+        if reply.is_whole {
             Ok(reply)
         } else {
             Err(reply.unknown("the answer is longer than any this channel gives"))
@@ -153,8 +149,51 @@ impl Outbound {
         Some(url)
     }
 
+    /// An error about a request that was not sent.
+    pub(super) fn invalid(&self, request: String, reason: &str) -> ChannelError {
+        ChannelError::Invalid(Box::new(Trouble {
+            channel: self.channel.clone(),
+            request,
+            reason: reason.to_owned(),
+            evidence: None,
+            cause: None,
+        }))
+    }
+}
+
+/// One request that is ready to go, and how it is told of.
+pub(super) struct Exchange<'a> {
+    pub(super) channel: &'a ChannelName,
+    /// Method and path, for people.
+    pub(super) request: String,
+    /// What the evidence says was asked.
+    pub(super) asked: String,
+    pub(super) now: &'a Now,
+}
+
+impl Exchange<'_> {
+    /// Sends once and waits for the answer, or for as much of it as is kept.
+    pub(super) async fn make(self, builder: RequestBuilder) -> Result<Reply, ChannelError> {
+        let lost = |error| self.lost(error);
+        let response = builder.send().await.map_err(lost)?;
+        let status = response.status();
+        let (body, is_whole) = read_capped(response).await.map_err(lost)?;
+        Ok(Reply {
+            status,
+            evidence: Evidence {
+                request: self.asked,
+                answer: format!("{status}\n{}", readable(&body)),
+                answered_at: (self.now)(),
+            },
+            body,
+            is_whole,
+            channel: self.channel.clone(),
+            request: self.request,
+        })
+    }
+
     /// Sorts a failure of the transport: whatever is not provably unsent is unknown.
-    fn lost(&self, request: String, error: reqwest::Error) -> ChannelError {
+    fn lost(&self, error: reqwest::Error) -> ChannelError {
         let (class, reason): (fn(Box<Trouble>) -> ChannelError, _) = if error.is_builder() {
             (ChannelError::Invalid, "the request cannot be written down")
         } else if error.is_connect() {
@@ -169,21 +208,10 @@ impl Outbound {
         };
         class(Box::new(Trouble {
             channel: self.channel.clone(),
-            request,
+            request: self.request.clone(),
             reason: reason.to_owned(),
             evidence: None,
             cause: Some(TransportError(error.without_url())),
-        }))
-    }
-
-    /// An error about a request that was not sent.
-    pub(super) fn invalid(&self, request: String, reason: &str) -> ChannelError {
-        ChannelError::Invalid(Box::new(Trouble {
-            channel: self.channel.clone(),
-            request,
-            reason: reason.to_owned(),
-            evidence: None,
-            cause: None,
         }))
     }
 }
@@ -235,7 +263,7 @@ impl Reply {
     }
 }
 
-fn parse_base_url(text: &str) -> Option<Url> {
+pub(super) fn parse_base_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let is_plain = matches!(url.scheme(), "http" | "https")
         && url.has_host()
@@ -246,21 +274,26 @@ fn parse_base_url(text: &str) -> Option<Url> {
     is_plain.then_some(url)
 }
 
-fn build_client(base_url: &Url, timeouts: Timeouts) -> Result<Client, reqwest::Error> {
+pub(super) fn build_client(base_url: &Url, timeouts: Timeouts) -> Result<Client, reqwest::Error> {
+    let builder = client_builder(timeouts);
+    match base_url.scheme() {
+        // A machine without certificates still has a sandbox.
+        "http" => builder.tls_certs_only([]).build(),
+        _ => builder.build(),
+    }
+}
+
+/// A client that sends once and goes nowhere else.
+pub(super) fn client_builder(timeouts: Timeouts) -> ClientBuilder {
     install_tls_provider();
-    let builder = Client::builder()
+    Client::builder()
         .connect_timeout(timeouts.connect)
         .timeout(timeouts.request)
         .pool_idle_timeout(IDLE_MAX)
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .no_proxy()
-        .user_agent(concat!("clearday/", env!("CARGO_PKG_VERSION")));
-    match base_url.scheme() {
-        // A machine without certificates still has a sandbox.
-        "http" => builder.tls_certs_only([]).build(),
-        _ => builder.build(),
-    }
+        .user_agent(concat!("clearday/", env!("CARGO_PKG_VERSION")))
 }
 
 fn is_header_text(text: &str) -> bool {

@@ -173,6 +173,19 @@ pub enum BrokenChain {
     NoHead,
 }
 
+impl BrokenChain {
+    /// The first row that is not as it should be; 0 where there is none to point at.
+    pub const fn row(&self) -> i64 {
+        match self {
+            Self::Gap { expected, .. } => *expected,
+            Self::Unlinked(row) | Self::Edited(row) | Self::OtherHead(row) => *row,
+            Self::CutOff { last, .. } => last.saturating_add(1),
+            Self::Appended { head } => head.saturating_add(1),
+            Self::NoHead => 0,
+        }
+    }
+}
+
 /// Checks a chain link by link, in the order of its rows.
 #[derive(Clone, Debug)]
 pub struct ChainCheck(ChainHead);

@@ -64,8 +64,11 @@ pub struct LeaseHold {
 /// Whether this release has a worker for the kind; a job of another kind is accepted and waits.
 pub const fn is_carried_out(kind: JobKind) -> bool {
     match kind {
-        JobKind::DeferredAuthorization | JobKind::OrderExpiry | JobKind::Reconciliation => true,
-        JobKind::SettlementRun | JobKind::PartnerNotification => false,
+        JobKind::DeferredAuthorization
+        | JobKind::OrderExpiry
+        | JobKind::SettlementRun
+        | JobKind::PartnerNotification
+        | JobKind::Reconciliation => true,
     }
 }
 

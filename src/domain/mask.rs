@@ -1,6 +1,10 @@
-//! Keeps card numbers out of what is stored: refused payloads are kept, but not their secrets.
+//! Keeps card numbers out of what is stored, and addresses of people out of what is shown.
 //!
-//! PCI DSS 4.0.1 requirement 3.4.1 allows at most the first six and the last four digits.
+//! Refused payloads are kept, but not their secrets: PCI DSS 4.0.1 requirement 3.4.1 allows at most
+//! the first six and the last four digits of a card. Of a telephone number, a mail address or a URL
+//! enough is shown to recognise it, and not enough to use it.
+
+use super::partner::MessageChannel;
 
 /// Shortest and longest card number (ISO/IEC 7812).
 const DIGITS_MIN: usize = 12;
@@ -83,6 +87,56 @@ fn passes_luhn(digits: &[u8]) -> bool {
     sum.is_multiple_of(10)
 }
 
+/// What hides a part of an address.
+const STARS: &str = "****";
+/// How many digits at the end of a telephone number are shown, and how many before them are not.
+const NUMBER_SHOWN: usize = 4;
+const NUMBER_HIDDEN: usize = 4;
+
+/// Where a message goes, as people may see it.
+pub fn mask_target(channel: MessageChannel, target: &str) -> String {
+    match channel {
+        MessageChannel::Sms => mask_number(target),
+        MessageChannel::Email => mask_email(target),
+        MessageChannel::Webhook => mask_url(target),
+    }
+}
+
+/// `138****0000`
+fn mask_number(number: &str) -> String {
+    let characters: Vec<char> = number.chars().collect();
+    let length = characters.len();
+    let end: String = characters
+        .iter()
+        .skip(length.saturating_sub(NUMBER_SHOWN))
+        .collect();
+    let shown = length.saturating_sub(NUMBER_SHOWN.saturating_add(NUMBER_HIDDEN));
+    if shown == 0 {
+        return STARS.to_owned();
+    }
+    let start: String = characters.iter().take(shown).collect();
+    format!("{start}{STARS}{end}")
+}
+
+/// `w****@example.com`
+fn mask_email(address: &str) -> String {
+    let Some((local, domain)) = address.rsplit_once('@') else {
+        return STARS.to_owned();
+    };
+    let first: String = local.chars().take(1).collect();
+    format!("{first}{STARS}@{domain}")
+}
+
+/// `https://example.com/…`: paths and queries carry keys.
+fn mask_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return STARS.to_owned();
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}/…")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +164,28 @@ mod tests {
             "1234567890",
         ] {
             assert_eq!(mask(text), text);
+        }
+    }
+    #[test]
+    fn an_address_is_shown_so_that_it_is_recognised_and_cannot_be_used() {
+        use MessageChannel::{Email, Sms, Webhook};
+        let table = [
+            (Sms, "13800000000", "138****0000"),
+            (Sms, "+8613800001234", "+86138****1234"),
+            (Sms, "12345678", "****"),
+            (Email, "wang@example.com", "w****@example.com"),
+            (Email, "王@例子.中国", "王****@例子.中国"),
+            (Email, "nobody", "****"),
+            (
+                Webhook,
+                "https://a.example/hook/KEY?t=1",
+                "https://a.example/…",
+            ),
+            (Webhook, "http://u:p@127.0.0.1:80", "http://127.0.0.1:80/…"),
+            (Webhook, "nothing", "****"),
+        ];
+        for (channel, target, shown) in table {
+            assert_eq!(mask_target(channel, target), shown);
         }
     }
 }

@@ -99,6 +99,14 @@ impl OrderState {
         }
     }
 
+    /// Whether a payment may start.
+    pub const fn awaits_money(self) -> bool {
+        match self {
+            Self::Open | Self::InReview => true,
+            Self::Expiring | Self::Expired | Self::Paid | Self::Cancelled => false,
+        }
+    }
+
     /// The name in the database and in files.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -37,6 +37,13 @@ pub struct Record {
     pub coupon: Option<Coupon>,
 }
 
+impl Record {
+    /// What no other record has: a payment and a refund may share a number.
+    pub const fn key(&self) -> (RecordKind, &Reference) {
+        (self.kind, &self.record_no)
+    }
+}
+
 /// The part of a payment that a coupon covered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Coupon {

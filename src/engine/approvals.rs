@@ -21,6 +21,7 @@ use crate::domain::audit::{AuditAction, AuditEntry, CLEARDAY};
 use crate::domain::digest::hex_sha256;
 use crate::domain::job::{JobEvent, JobState};
 use crate::store::approvals::PayeeDay;
+use crate::store::jobs::JobChange;
 use crate::store::{StoreError, Tx, approvals, audit, jobs};
 
 /// A reason is a sentence or two, not a document.
@@ -313,12 +314,16 @@ impl Engine {
         };
         let now = self.clock().now();
         match job.state {
-            JobState::Ready if job.run_at > now => {
-                let change = due_now(&job, now, reason);
+            JobState::Ready => {
+                // Due since it was last touched: the clock of a command line may be ahead of the
+                // daemon's, and what is due by the one would not be due by the other.
+                let change = JobChange {
+                    run_at: now.min(job.updated_at),
+                    ..due_now(&job, now, reason)
+                };
                 self.change(tx, &job, &change, JobEvent::Requeue).await?;
                 Ok(Some(job.kind))
             }
-            JobState::Ready => Ok(Some(job.kind)),
             JobState::Running | JobState::Cancelling => {
                 jobs::mark_woken(tx, id, now).await?;
                 Ok(None)

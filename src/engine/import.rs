@@ -6,24 +6,23 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use chrono::{SecondsFormat, SubsecRound};
+use chrono::SecondsFormat;
 use clearday_jobs::{JobKind, OrderExpiry, Reference, Version};
 
 use super::accept::{Acceptance, Source, Submission};
 use super::{Engine, Refusal};
 use crate::domain::import::orders::OrderRow;
-use crate::domain::import::plan::{Deadline, ImportPlan, plan_orders};
-use crate::domain::import::records::{RecordRow, decide_record_update};
+use crate::domain::import::plan::{Deadline, ImportPlan, PlannedChange, plan_orders};
+use crate::domain::import::records::{RecordBatch, RecordRow, Standing, decide_record_update};
 use crate::domain::import::{ImportSummary, RefusedRow, RowEffect};
+use crate::domain::order::OrderState;
 use crate::domain::record::{Record, RecordKind};
 use crate::store::orders::OrderChange;
 use crate::store::records::CHUNK_RECORDS_MAX;
-use crate::store::{StoreError, Tx, order_imports, orders, records};
+use crate::store::{StoreError, Tx, authorizations, bookings, order_imports, orders, records};
 
 /// Jobs accepted together; a bound on memory, not on speed.
 const DEADLINES_PER_BATCH: usize = 1_000;
-/// Both databases keep microseconds; a finer instant would not come back equal.
-const SUBSECOND_DIGITS: u16 = 6;
 
 /// Why a file was not imported; nothing of it was.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +42,9 @@ pub enum ImportError {
     /// Somebody else changed an order of the file meanwhile; again, the file will see it.
     #[error("an order of the file was changed while it was being imported: import it again")]
     LostRace,
+    /// Somebody else changed a merchant of the file meanwhile; again, the file will see it.
+    #[error("a merchant of the file was changed while it was being imported: import it again")]
+    MerchantChanged,
     /// The database refused or did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -56,10 +58,36 @@ impl Engine {
         let known = order_imports::load_known(&mut tx, rows).await?;
         let plan = plan_orders(rows, &known)?;
         self.carry_out(&mut tx, &plan).await?;
-        let due = self.accept_deadlines(&mut tx, &plan.deadlines).await?;
+        let mut due = self.accept_deadlines(&mut tx, &plan.deadlines).await?;
+        let withdrawn = self.held_for_withdrawn(&mut tx, rows, &plan).await?;
+        due.extend(self.accept_deadlines(&mut tx, &withdrawn).await?);
         tx.commit().await?;
         self.ring(due);
         Ok(plan.summary)
+    }
+
+    /// Orders that were withdrawn while payers' money is held for them: somebody lets it go now, and not only when
+    /// the deadline comes.
+    async fn held_for_withdrawn(
+        &self,
+        tx: &mut Tx,
+        rows: &[OrderRow],
+        plan: &ImportPlan,
+    ) -> Result<Vec<Deadline>, ImportError> {
+        let mut held = Vec::new();
+        let withdrawn = |change: &&PlannedChange| change.state == OrderState::Cancelled;
+        for change in plan.changes.iter().filter(withdrawn) {
+            let order_no = &change.order.order_no;
+            if authorizations::has_live(tx, order_no).await? {
+                let row = rows.iter().find(|row| row.told.order_no == *order_no);
+                held.push(Deadline {
+                    line: row.map_or(0, |row| row.line),
+                    order_no: order_no.clone(),
+                    expires_at: self.clock().now(),
+                });
+            }
+        }
+        Ok(held)
     }
 
     async fn carry_out(&self, tx: &mut Tx, plan: &ImportPlan) -> Result<(), ImportError> {
@@ -107,17 +135,23 @@ impl Engine {
 
     /// Imports a file of records.
     pub async fn import_records(&self, rows: Vec<RecordRow>) -> Result<ImportSummary, ImportError> {
+        self.import_batch(&RecordBatch::new(rows)?).await
+    }
+
+    /// Imports records that are sorted already, which for many takes a while.
+    pub async fn import_batch(&self, batch: &RecordBatch) -> Result<ImportSummary, ImportError> {
         let mut summary = ImportSummary::default();
-        let rows = in_key_order(rows, &mut summary)?;
+        summary.count(RowEffect::Unchanged, batch.repeated());
         let mut tx = self.store().begin().await?;
-        for chunk in rows.chunks(CHUNK_RECORDS_MAX) {
+        for chunk in batch.rows().chunks(CHUNK_RECORDS_MAX) {
             self.import_chunk(&mut tx, chunk, &mut summary).await?;
         }
         tx.commit().await?;
         Ok(summary)
     }
 
-    /// Writes the new ones down first, since most files are new; only what is left is compared.
+    /// Writes the new ones down first, since most files are new; only what is left is compared. Whatever was there
+    /// is held from then on, so that the comparison stays true until the commit.
     async fn import_chunk(
         &self,
         tx: &mut Tx,
@@ -136,16 +170,26 @@ impl Engine {
             .map(|it| (it.kind, it.record_no.as_str()))
             .collect();
         let known = records::find(tx, &numbers).await?;
-        let known: HashMap<_, &Record> = known.iter().map(|it| (key(it), it)).collect();
+        let known: HashMap<_, &Record> = known.iter().map(|it| (it.key(), it)).collect();
+        let standings = standings(tx, &told).await?;
         let mut changed = Vec::new();
         let mut same = 0_u64;
         for row in chunk {
-            let known = known.get(&key(&row.record)).ok_or(ImportError::LostRace)?;
-            match decide_record_update(known, &row.record).map_err(|it| it.at(row.line))? {
-                RowEffect::Changed => changed.push(&row.record),
-                RowEffect::New | RowEffect::Unchanged => same = same.saturating_add(1),
+            let key = row.record.key();
+            let known = known.get(&key).ok_or(ImportError::LostRace)?;
+            let standing = standings.get(&key).copied().unwrap_or_default();
+            let decided = decide_record_update(known, standing, &row.record);
+            match decided.map_err(|it| it.at(row.line))? {
+                None => same = same.saturating_add(1),
+                Some(record) => {
+                    if record.coupon != known.coupon && !bookings::add_coupon(tx, &record).await? {
+                        return Err(ImportError::LostRace);
+                    }
+                    changed.push(record);
+                }
             }
         }
+        let changed: Vec<&Record> = changed.iter().collect();
         let updated = records::update(tx, &changed, now).await?;
         summary.count(RowEffect::Changed, updated);
         // What was written down a moment ago compares as the same.
@@ -186,33 +230,21 @@ fn expiry_of(deadline: &Deadline) -> Submission {
     }
 }
 
-fn key(record: &Record) -> (RecordKind, &Reference) {
-    (record.kind, &record.record_no)
-}
-
-/// Sorts records by their key, so that two imports take locks in one order and rows go to one end
-/// of the index; a record that is there twice is left out once, if it says the same.
-fn in_key_order(
-    mut rows: Vec<RecordRow>,
-    summary: &mut ImportSummary,
-) -> Result<Vec<RecordRow>, RefusedRow> {
-    for row in &mut rows {
-        row.record.occurred_at = row.record.occurred_at.trunc_subsecs(SUBSECOND_DIGITS);
-    }
-    rows.sort_by(|one, other| key(&one.record).cmp(&key(&other.record)));
-    for (one, other) in rows.iter().zip(rows.iter().skip(1)) {
-        if key(&one.record) == key(&other.record) && one.record != other.record {
-            let (kind, number) = key(&other.record);
-            return Err(RefusedRow {
-                line: other.line,
-                column: "record_no",
-                reason: format!("{kind} {number} is on line {} with other values", one.line),
-            });
+/// How those of the records stand that are booked, or were found at their channel.
+async fn standings<'a>(
+    tx: &mut Tx,
+    told: &[&'a Record],
+) -> Result<HashMap<(RecordKind, &'a Reference), Standing>, StoreError> {
+    let mut standings = HashMap::new();
+    for kind in RecordKind::ALL {
+        let of_kind = told.iter().filter(|record| record.kind == *kind);
+        let numbers: Vec<&Reference> = of_kind.map(|record| &record.record_no).collect();
+        let found = bookings::standings(tx, *kind, &numbers).await?;
+        for number in numbers {
+            if let Some(standing) = found.get(number) {
+                standings.insert((*kind, number), *standing);
+            }
         }
     }
-    let before = rows.len();
-    rows.dedup_by(|one, other| key(&one.record) == key(&other.record));
-    let repeated = u64::try_from(before.saturating_sub(rows.len())).unwrap_or(u64::MAX);
-    summary.count(RowEffect::Unchanged, repeated);
-    Ok(rows)
+    Ok(standings)
 }

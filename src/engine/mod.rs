@@ -7,12 +7,15 @@
 
 mod accept;
 mod approvals;
+mod audit;
 mod execute;
 mod explain;
 mod import;
 mod leases;
 mod operate;
 mod run;
+mod settlements;
+mod setup;
 mod sweep;
 mod tick;
 
@@ -24,12 +27,17 @@ use clearday_jobs::JobKind;
 
 pub use accept::{Acceptance, Refusal, Source, Submission};
 pub use approvals::{ApprovalError, NewApproval, PeopleNeeded, Signer};
+pub use audit::AuditFinding;
 pub use execute::{Handler, WorkError};
 pub use explain::Waiting;
 pub use import::ImportError;
 pub use leases::Held;
 pub use operate::OperateError;
 pub use run::{Finished, Run, RunTx};
+pub use settlements::{
+    NewOfflinePayment, OfflinePaymentError, OfflinePaymentRegistered,
+    consents as settlement_consents,
+};
 pub use tick::TickPlan;
 
 use crate::clock::{Clock, Ids};

@@ -113,6 +113,13 @@ impl Run {
         }
     }
 
+    /// Makes another job due in this transaction, because what it waits for happened; a job that ended is left alone.
+    pub async fn wake(&self, tx: &mut RunTx, id: JobId, reason: &str) -> Result<(), WorkError> {
+        let due = self.engine.wake_in(&mut tx.tx, id, reason).await?;
+        tx.due.extend(due);
+        Ok(())
+    }
+
     /// Commits a step on the way, such as the intent of a call, if the lease still holds. The
     /// job's row stays locked until the commit, so that no sweep can take it in between.
     pub async fn checkpoint(&self, mut tx: RunTx) -> Result<(), WorkError> {

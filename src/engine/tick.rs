@@ -1,27 +1,30 @@
 //! Ticks: the clock's wishes, decided once by whichever replica comes first.
 //!
 //! The tick's row and the job it starts commit together under a unique key, so no replica needs a
-//! leader. Several ticks missed during downtime are coalesced: the latest fires, the others keep a
-//! row that says so.
+//! leader. Every tick gets its row, the oldest first and a bounded number per transaction, so that
+//! what is on record never has a gap and a year of downtime is caught up with step by step.
+
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use tracing::info;
+use clearday_jobs::{JobId, JobKind};
+use tracing::{info, warn};
 
 use super::Engine;
 use super::accept::{Acceptance, Source, Submission};
-use crate::store::ticks::Tick;
-use crate::store::{StoreError, ticks};
+use crate::domain::schedule::{CatchUp, TickFate};
+use crate::store::ticks::Decision;
+use crate::store::{StoreError, Tx, ticks};
 
-/// Ticks one decision may coalesce; older ones are missed beyond the cap and not even listed one
-/// by one, so that a schedule of every minute after a year of downtime stays cheap.
-const COALESCED_MAX: usize = 1_000;
+/// Ticks that one transaction leaves behind when there are too many to be decided one by one.
+const BEYOND_PER_STEP: usize = 1_000;
 
 /// A schedule as the engine needs it: when it is due, and what job a tick starts.
 pub trait TickPlan: Send + Sync {
     /// The schedule's name, also the front of its jobs' keys.
     fn name(&self) -> &str;
     /// The kind of job it starts.
-    fn kind(&self) -> clearday_jobs::JobKind;
+    fn kind(&self) -> JobKind;
     /// The instants that are due after `from` and not after `until`, oldest first, at most `limit`
     /// of the newest.
     fn due_between(
@@ -30,50 +33,137 @@ pub trait TickPlan: Send + Sync {
         until: DateTime<Utc>,
         limit: usize,
     ) -> Vec<DateTime<Utc>>;
+    /// The instants that are due after `from` and before `until`, oldest first, at most `limit` of
+    /// the oldest.
+    fn due_before(
+        &self,
+        from: DateTime<Utc>,
+        until: DateTime<Utc>,
+        limit: usize,
+    ) -> Vec<DateTime<Utc>>;
+    /// What becomes of ticks that are due together.
+    fn catch_up(&self) -> CatchUp;
     /// The payload of the job for the tick due at this instant.
     fn payload(&self, due_at: DateTime<Utc>) -> String;
 }
 
+/// What one transaction came to.
+enum Step {
+    /// These were left behind, and there is more to decide.
+    Beyond(usize),
+    /// Everything is decided; so many fired.
+    Decided(usize),
+    /// Another replica decided the same meanwhile; whatever was done here rolls back.
+    Overtaken,
+}
+
 impl Engine {
-    /// Decides every tick of a schedule that is due by now; returns how many fired (0 or 1).
+    /// Decides every tick of a schedule that is due by now; returns how many fired.
     pub async fn tick(&self, plan: &dyn TickPlan) -> Result<usize, StoreError> {
         let now = self.clock().now();
+        let mut beyond = 0_usize;
+        loop {
+            match self.tick_step(plan, now).await? {
+                Step::Beyond(count) => beyond = beyond.saturating_add(count),
+                Step::Overtaken => {}
+                Step::Decided(fired) => {
+                    if beyond > 0 {
+                        let fate = plan.catch_up().fate_beyond();
+                        warn!(
+                            schedule = plan.name(),
+                            ticks = beyond,
+                            "{beyond} ticks of {} were {fate}",
+                            plan.name()
+                        );
+                    }
+                    return Ok(fired);
+                }
+            }
+        }
+    }
+
+    async fn tick_step(&self, plan: &dyn TickPlan, now: DateTime<Utc>) -> Result<Step, StoreError> {
+        let newest_max = plan.catch_up().newest_max();
         let mut tx = self.store().begin().await?;
         let from = ticks::decided_until(&mut tx, plan.name(), now).await?;
-        let mut due = plan.due_between(from, now, COALESCED_MAX);
-        let Some(latest) = due.pop() else {
-            tx.commit().await?;
-            return Ok(0);
-        };
-        let submission = Submission {
-            kind: plan.kind().to_string(),
-            idempotency_key: Some(format!("{}@{}", plan.name(), latest.to_rfc3339())),
-            payload: plan.payload(latest).into_bytes(),
-            source: Source::Schedule,
-            fault: None,
-        };
-        let (answers, rings) = self.accept_in(&mut tx, vec![submission]).await?;
-        let job_id = match answers.into_iter().next() {
-            Some(Acceptance::New(id) | Acceptance::Known(id, _)) => Some(id),
-            // Kept as a rejected submission; the tick is on record as skipped.
-            Some(Acceptance::Refused(_)) | None => None,
-        };
-        let fate = |name: &str, due_at| Tick {
-            schedule: plan.name().to_owned(),
-            due_at,
-            fate: name.to_owned(),
-        };
-        for missed in due {
-            ticks::decide(&mut tx, &fate("coalesced", missed), None, now).await?;
+        let due = plan.due_between(from, now, newest_max.saturating_add(1));
+        if due.len() <= newest_max {
+            return self.decide_newest(tx, plan, &due, now).await;
         }
-        let name = if job_id.is_some() { "fired" } else { "skipped" };
-        if !ticks::decide(&mut tx, &fate(name, latest), job_id, now).await? {
-            // Another replica decided it first; whatever was done here rolls back.
-            return Ok(0);
+        let until = due.get(1).copied().unwrap_or(now);
+        let fate = plan.catch_up().fate_beyond();
+        let decided: Vec<Decision> = plan
+            .due_before(from, until, BEYOND_PER_STEP)
+            .into_iter()
+            .map(|due_at| Decision {
+                due_at,
+                fate,
+                job_id: None,
+            })
+            .collect();
+        if !ticks::decide_all(&mut tx, plan.name(), &decided, now).await? {
+            return Ok(Step::Overtaken);
+        }
+        tx.commit().await?;
+        Ok(Step::Beyond(decided.len()))
+    }
+
+    async fn decide_newest(
+        &self,
+        mut tx: Tx,
+        plan: &dyn TickPlan,
+        due: &[DateTime<Utc>],
+        now: DateTime<Utc>,
+    ) -> Result<Step, StoreError> {
+        let fates = plan.catch_up().decide_newest(due, now);
+        let mut rings = BTreeSet::new();
+        let mut decided = Vec::with_capacity(due.len());
+        for (due_at, wished) in due.iter().copied().zip(fates) {
+            let (fate, job_id) = match wished {
+                TickFate::Fired => match self.start(&mut tx, plan, due_at, &mut rings).await? {
+                    Some(id) => (TickFate::Fired, Some(id)),
+                    // Its refusal is kept as a rejected submission.
+                    None => (TickFate::Skipped, None),
+                },
+                TickFate::Coalesced | TickFate::Skipped | TickFate::Missed => (wished, None),
+            };
+            decided.push(Decision {
+                due_at,
+                fate,
+                job_id,
+            });
+        }
+        if !ticks::decide_all(&mut tx, plan.name(), &decided, now).await? {
+            return Ok(Step::Overtaken);
         }
         tx.commit().await?;
         self.ring(rings);
-        info!(schedule = plan.name(), due_at = %latest, "Tick of {} was {name}", plan.name());
-        Ok(usize::from(job_id.is_some()))
+        let fired = decided.iter().filter(|tick| tick.job_id.is_some()).count();
+        if let Some(Decision { due_at, fate, .. }) = decided.last() {
+            info!(schedule = plan.name(), due_at = %due_at, fired, "Tick of {} was {fate}", plan.name());
+        }
+        Ok(Step::Decided(fired))
+    }
+
+    async fn start(
+        &self,
+        tx: &mut Tx,
+        plan: &dyn TickPlan,
+        due_at: DateTime<Utc>,
+        rings: &mut BTreeSet<JobKind>,
+    ) -> Result<Option<JobId>, StoreError> {
+        let submission = Submission {
+            kind: plan.kind().to_string(),
+            idempotency_key: Some(format!("{}@{}", plan.name(), due_at.to_rfc3339())),
+            payload: plan.payload(due_at).into_bytes(),
+            source: Source::Schedule,
+            fault: None,
+        };
+        let (answers, due) = self.accept_in(tx, vec![submission]).await?;
+        rings.extend(due);
+        Ok(match answers.into_iter().next() {
+            Some(Acceptance::New(id) | Acceptance::Known(id, _)) => Some(id),
+            Some(Acceptance::Refused(_)) | None => None,
+        })
     }
 }

@@ -4,7 +4,10 @@
 //! refuse with the line, and where there are columns with the column.
 
 pub mod breaks;
+pub mod camt053;
+pub mod merchants;
 pub mod orders;
+pub mod partners;
 pub mod records;
 pub mod rows;
 pub mod statements;

@@ -8,7 +8,8 @@ use std::io::BufRead;
 use clearday_jobs::{ChannelName, Currency, MerchantId, Money, Reference};
 
 use super::rows::{
-    Columns, Fault, RowsError, amount_of, instant, money, optional, read_rows, required,
+    Columns, Fault, RowsError, amount_of, instant, money, optional, read_json_rows, read_rows,
+    required,
 };
 use crate::domain::record::{Coupon, Record, RecordStatus};
 
@@ -43,6 +44,32 @@ pub fn read_numbered_records(
     take: impl FnMut(u64, Record),
 ) -> Result<u64, RowsError> {
     read_rows(input, &COLUMNS, record, take)
+}
+
+/// Reads records as JSON lines only, and goes on behind a faulty line, so that all of them are told at once.
+///
+/// # Errors
+/// The first `faults_max` faulty lines; there may be more.
+pub fn read_json_records(
+    input: impl BufRead,
+    faults_max: usize,
+    mut take: impl FnMut(u64, Record),
+) -> Result<(), Vec<RowsError>> {
+    let mut faults = Vec::new();
+    let read = read_json_rows(input, &COLUMNS, record, |told| {
+        match told {
+            Ok((line, record)) => take(line, record),
+            Err(fault) if faults.len().saturating_add(1) < faults_max => faults.push(fault),
+            Err(last) => return Err(last),
+        }
+        Ok(())
+    });
+    faults.extend(read.err());
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults)
+    }
 }
 
 /// Reads the values of one record; an empty value is one that was not given.

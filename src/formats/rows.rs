@@ -8,15 +8,21 @@ use std::fmt;
 use std::io::{BufRead, Cursor, Read};
 use std::str::FromStr;
 
-use chrono::{DateTime, FixedOffset};
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveTime};
+use chrono_tz::Tz;
 use clearday_jobs::{Currency, Money};
+use rust_decimal::Decimal;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::text::{LineReader, TextError};
+use super::text::{Line, LineReader, TextError};
+use crate::domain::fee::{RATE_PLACES_MAX, rate_in_billionths};
 
 /// What some programs write before UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// More digits than a rate has on either side of its point, trailing zeros included; a decimal holds them.
+const RATE_DIGITS_MAX: usize = 12;
 
 /// The columns of a kind of file.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +93,47 @@ pub enum RowsError {
     },
 }
 
+impl RowsError {
+    /// The line it stands on, counted from 1.
+    pub const fn line(&self) -> u64 {
+        match self {
+            Self::Text(error) => error.line(),
+            Self::Empty => 1,
+            Self::Csv { line, .. }
+            | Self::Width { line, .. }
+            | Self::Json { line, .. }
+            | Self::Column { line, .. } => *line,
+        }
+    }
+
+    /// The column in question, where it is one.
+    pub fn column(&self) -> Option<&str> {
+        match self {
+            Self::Column { column, .. } => Some(column),
+            Self::Text(_)
+            | Self::Empty
+            | Self::Csv { .. }
+            | Self::Width { .. }
+            | Self::Json { .. } => None,
+        }
+    }
+
+    /// What is wrong, without the place.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Column { reason, .. } => reason.clone(),
+            Self::Json { source, .. } => {
+                format!("not a JSON object, from byte {} on", source.column())
+            }
+            Self::Text(_) | Self::Empty | Self::Csv { .. } | Self::Width { .. } => {
+                let told = self.to_string();
+                let place = format!("line {}: ", self.line());
+                told.strip_prefix(&place).unwrap_or(&told).to_owned()
+            }
+        }
+    }
+}
+
 /// Reads every row with `parse` and hands it to `take` with its line, in the order of the file; gives back how many
 /// there were.
 pub fn read_rows<const N: usize, T>(
@@ -95,6 +142,8 @@ pub fn read_rows<const N: usize, T>(
     parse: impl Fn(&[&str; N]) -> Result<T, Fault>,
     mut take: impl FnMut(u64, T),
 ) -> Result<u64, RowsError> {
+    // The first fault ends the reading.
+    let mut on_row = |told: Told<T>| told.map(|(line, row)| take(line, row));
     let mut head = Vec::with_capacity(BYTE_ORDER_MARK.len());
     let bytes_max = BYTE_ORDER_MARK.len().try_into().unwrap_or(u64::MAX);
     let read = input.by_ref().take(bytes_max).read_to_end(&mut head);
@@ -108,37 +157,52 @@ pub fn read_rows<const N: usize, T>(
     let is_json = head.first() == Some(&b'{');
     let whole = Cursor::new(head).chain(input);
     if is_json {
-        read_json_lines(whole, columns, parse, &mut take)
+        read_json_rows(whole, columns, parse, &mut on_row)
     } else {
-        read_csv(whole, columns, parse, &mut take)
+        read_csv(whole, columns, parse, &mut on_row)
     }
 }
 
-fn read_json_lines<const N: usize, T>(
+/// A row with its line, or what is wrong with it.
+pub(super) type Told<T> = Result<(u64, T), RowsError>;
+
+/// Reads every row of JSON lines and hands each to `on_row`, which ends the reading by giving a fault back; gives back
+/// how many rows there were.
+pub(super) fn read_json_rows<const N: usize, T>(
     input: impl BufRead,
     columns: &Columns<N>,
     parse: impl Fn(&[&str; N]) -> Result<T, Fault>,
-    take: &mut impl FnMut(u64, T),
+    mut on_row: impl FnMut(Told<T>) -> Result<(), RowsError>,
 ) -> Result<u64, RowsError> {
     let mut lines = LineReader::new(input);
     let mut count = 0_u64;
-    while let Some(line) = lines.next_line()? {
-        if line.text.trim().is_empty() {
-            continue;
+    loop {
+        match lines.next_line() {
+            Ok(None) => return Ok(count),
+            Ok(Some(line)) if line.text.trim().is_empty() => continue,
+            Ok(Some(line)) => on_row(json_row(&line, columns, &parse))?,
+            Err(error) if error.is_one_line_only() => on_row(Err(error.into()))?,
+            Err(error) => return Err(error.into()),
         }
-        let at = |fault: Fault| fault.at(line.number);
-        let object: Object = serde_json::from_str(line.text).map_err(|source| RowsError::Json {
-            line: line.number,
-            source,
-        })?;
-        let texts = object.texts(columns).map_err(at)?;
-        let texts = texts
-            .each_ref()
-            .map(|text| text.as_deref().unwrap_or_default());
-        take(line.number, parse(&texts).map_err(at)?);
         count = count.saturating_add(1);
     }
-    Ok(count)
+}
+
+fn json_row<const N: usize, T>(
+    line: &Line<'_>,
+    columns: &Columns<N>,
+    parse: impl Fn(&[&str; N]) -> Result<T, Fault>,
+) -> Told<T> {
+    let at = |fault: Fault| fault.at(line.number);
+    let object: Object = serde_json::from_str(line.text).map_err(|source| RowsError::Json {
+        line: line.number,
+        source,
+    })?;
+    let texts = object.texts(columns).map_err(at)?;
+    let texts = texts
+        .each_ref()
+        .map(|text| text.as_deref().unwrap_or_default());
+    Ok((line.number, parse(&texts).map_err(at)?))
 }
 
 /// The members of a JSON object in the order they were written, also those that stand twice.
@@ -195,7 +259,7 @@ fn read_csv<const N: usize, T>(
     input: impl Read,
     columns: &Columns<N>,
     parse: impl Fn(&[&str; N]) -> Result<T, Fault>,
-    take: &mut impl FnMut(u64, T),
+    on_row: &mut impl FnMut(Told<T>) -> Result<(), RowsError>,
 ) -> Result<u64, RowsError> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -210,15 +274,16 @@ fn read_csv<const N: usize, T>(
     let mut count = 0_u64;
     while next_row(&mut reader, &mut row)? {
         let line = row.position().map_or(0, csv::Position::line);
-        if row.len() != header.0.len() {
-            return Err(RowsError::Width {
+        on_row(if row.len() == header.0.len() {
+            let told = header.texts(&row, columns).and_then(|texts| parse(&texts));
+            told.map(|row| (line, row)).map_err(|fault| fault.at(line))
+        } else {
+            Err(RowsError::Width {
                 line,
                 expected: header.0.len(),
                 found: row.len(),
-            });
-        }
-        let told = header.texts(&row, columns).and_then(|texts| parse(&texts));
-        take(line, told.map_err(|fault| fault.at(line))?);
+            })
+        })?;
         count = count.saturating_add(1);
     }
     Ok(count)
@@ -322,6 +387,76 @@ pub(super) fn instant(column: &str, text: &str) -> Result<DateTime<FixedOffset>,
             "is not RFC 3339 with a zone, like 2026-03-02T18:30:00+08:00",
         )
     })
+}
+
+/// Reads words for people: on one line, nothing invisible around them, at most so many characters.
+pub(super) fn text_of(column: &str, text: &str, characters_max: usize) -> Result<String, Fault> {
+    let length = text.chars().count();
+    if length == 0 {
+        return Err(Fault::new(column, "is empty"));
+    }
+    if length > characters_max {
+        let reason = format!("has {length} characters; at most {characters_max} are kept");
+        return Err(Fault::new(column, reason));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Fault::new(column, "holds a control character"));
+    }
+    if text.trim() != text {
+        return Err(Fault::new(column, "begins or ends with a blank"));
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads a rate: a part of one, of at most nine decimal places.
+pub(super) fn rate(column: &str, text: &str) -> Result<Decimal, Fault> {
+    if text.is_empty() {
+        return Err(Fault::new(column, "is empty"));
+    }
+    let is_digit = |byte: u8| byte.is_ascii_digit();
+    let (whole, places) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = [whole, places].iter().all(|part| {
+        !part.is_empty() && part.len() <= RATE_DIGITS_MAX && part.bytes().all(is_digit)
+    });
+    let rate: Option<Decimal> = is_number.then(|| text.parse().ok()).flatten();
+    let rate = rate.filter(|rate| rate_in_billionths(*rate).is_some());
+    let rate = rate.map(|rate| rate.normalize());
+    rate.ok_or_else(|| {
+        let places = RATE_PLACES_MAX;
+        let reason = format!(
+            "is not between 0 and 1 in at most {places} decimal places, like 0.006 for 0.6 %"
+        );
+        Fault::new(column, reason)
+    })
+}
+
+/// Reads a date.
+pub(super) fn date(column: &str, text: &str) -> Result<NaiveDate, Fault> {
+    if text.is_empty() {
+        return Err(Fault::new(column, "is empty"));
+    }
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
+    let date = date.filter(|date| text.len() == 10 && date.to_string() == text);
+    date.ok_or_else(|| Fault::new(column, "is not a date, like 2026-03-02"))
+}
+
+/// Reads a time of day to the minute.
+pub(super) fn time_of_day(column: &str, text: &str) -> Result<NaiveTime, Fault> {
+    let time = NaiveTime::parse_from_str(text, "%H:%M").ok();
+    let time = time.filter(|time| time.format("%H:%M").to_string() == text);
+    time.ok_or_else(|| Fault::new(column, "is not a time of day, like 23:00"))
+}
+
+/// Reads the name of a time zone.
+pub(super) fn zone(column: &str, text: &str) -> Result<Tz, Fault> {
+    let reason = "is no IANA time zone, such as Asia/Shanghai or UTC";
+    text.parse().map_err(|_| Fault::new(column, reason))
+}
+
+/// Reads a yes or no.
+pub(super) fn flag(column: &str, text: &str) -> Result<bool, Fault> {
+    text.parse()
+        .map_err(|_| Fault::new(column, "is not one of true, false"))
 }
 
 /// What is wrong with a column, before its line is known.

@@ -60,8 +60,10 @@ impl Rule {
 const OPEN: Access = Access::Open;
 const VIEWER: Access = Access::AtLeast(Role::Viewer);
 const OPERATOR: Access = Access::AtLeast(Role::Operator);
+const APPROVER: Access = Access::AtLeast(Role::Approver);
 
 const JOB_LIST: &[&str] = &["kind", "state", "limit", "before"];
+const APPROVAL_LIST: &[&str] = &["state", "limit", "before"];
 const PAGED: &[&str] = &["limit", "before"];
 
 /// Every route and who may use it.
@@ -78,14 +80,22 @@ pub const ROUTES: &[Rule] = &[
     rule("GET",  "/v1/jobs/{job}",                        VIEWER),
     rule("POST", "/v1/jobs/{job}/retry",                  OPERATOR),
     rule("POST", "/v1/jobs/{job}/cancel",                 OPERATOR),
+    rule("POST", "/v1/records",                           OPERATOR),
     rule("GET",  "/v1/rejected_submissions",              VIEWER).reading(PAGED),
     rule("GET",  "/v1/rejected_submissions/{id}",         VIEWER),
+    rule("GET",  "/v1/approvals",                         VIEWER).reading(APPROVAL_LIST),
+    rule("GET",  "/v1/approvals/{id}",                    VIEWER),
+    rule("POST", "/v1/approvals/{id}/approve",            APPROVER),
+    rule("POST", "/v1/approvals/{id}/reject",             APPROVER),
     rule("GET",  "/",                                     VIEWER).reading(&["refresh"]),
     rule("GET",  "/jobs",                                 VIEWER).reading(JOB_LIST),
     rule("GET",  "/jobs/{job}",                           VIEWER),
     rule("POST", "/jobs/{job}/retry",                     OPERATOR),
     rule("POST", "/jobs/{job}/cancel",                    OPERATOR),
     rule("GET",  "/rejected_submissions",                 VIEWER).reading(PAGED),
+    rule("GET",  "/approvals",                            VIEWER).reading(APPROVAL_LIST),
+    rule("POST", "/approvals/{id}/approve",               APPROVER),
+    rule("POST", "/approvals/{id}/reject",                APPROVER),
     rule("GET",  "/login",                                OPEN),
     rule("POST", "/login",                                OPEN),
     rule("POST", "/logout",                               OPEN),

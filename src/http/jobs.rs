@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::access::Parameters;
 use super::auth::Caller;
+use super::paging::{Limit, Page};
 use super::problem::{Problem, ProblemKind};
 use super::view::{JobDetail, JobView, KindName, StateName};
 use crate::domain::job::{Job, JobState};
@@ -24,9 +25,6 @@ use crate::store::jobs::{self, JobFilter};
 /// The largest body that is read. Above [`PAYLOAD_BYTES_MAX`] a payload is refused and kept, so
 /// that somebody can look at it; what is larger than this is not even read.
 pub(super) const BODY_BYTES_MAX: usize = PAYLOAD_BYTES_MAX * 4;
-
-const LIMIT_DEFAULT: usize = 50;
-const LIMIT_MAX: usize = 200;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
@@ -128,7 +126,7 @@ fn idempotency_key(headers: &HeaderMap) -> (Option<String>, Option<String>) {
     (Some(text), fault.map(ToOwned::to_owned))
 }
 
-fn refuse_encoded(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<(), Problem> {
     match headers.get(CONTENT_ENCODING) {
         Some(encoding) if encoding != "identity" => Err(Problem::new(
             ProblemKind::UnsupportedEncoding,
@@ -168,29 +166,23 @@ pub(super) async fn list(
     State(api): State<Api>,
     Extension(parameters): Extension<Parameters>,
 ) -> Result<Json<JobList>, Problem> {
-    let (filter, limit) = (filter_of(&parameters)?, limit_of(&parameters)?);
-    let (jobs, next) = load_page(&api.engine, &filter, limit).await?;
-    let jobs = jobs.into_iter().map(Into::into).collect();
-    Ok(Json(JobList { jobs, next }))
+    let (filter, limit) = (filter_of(&parameters)?, Limit::of(&parameters)?);
+    let page = load_page(&api.engine, &filter, limit).await?;
+    Ok(Json(JobList {
+        jobs: page.rows.into_iter().map(Into::into).collect(),
+        next: page.next,
+    }))
 }
 
-/// One page of jobs and where the next begins.
+/// One page of jobs.
 pub(super) async fn load_page(
     engine: &Engine,
     filter: &JobFilter,
-    limit: usize,
-) -> Result<(Vec<Job>, Option<JobId>), StoreError> {
+    limit: Limit,
+) -> Result<Page<Job, JobId>, StoreError> {
     let mut tx = engine.store().read().await?;
-    let mut found = jobs::list(&mut tx, filter, limit.saturating_add(1)).await?;
-    let next = next_page(&mut found, limit, |job| job.id);
-    Ok((found, next))
-}
-
-/// Cuts one row too many off; its presence says that there is a page after this one.
-pub(super) fn next_page<T, I>(rows: &mut Vec<T>, limit: usize, id: impl Fn(&T) -> I) -> Option<I> {
-    let has_next = rows.len() > limit;
-    rows.truncate(limit);
-    if has_next { rows.last().map(id) } else { None }
+    let found = jobs::list(&mut tx, filter, limit.to_load()).await?;
+    Ok(Page::cut(found, limit, |job| job.id))
 }
 
 pub(super) fn filter_of(parameters: &Parameters) -> Result<JobFilter, Problem> {
@@ -199,17 +191,6 @@ pub(super) fn filter_of(parameters: &Parameters) -> Result<JobFilter, Problem> {
         state: parameters.read("state")?,
         before: parameters.read("before")?.map(JobId),
     })
-}
-
-pub(super) fn limit_of(parameters: &Parameters) -> Result<usize, Problem> {
-    match parameters.read("limit")? {
-        None => Ok(LIMIT_DEFAULT),
-        Some(limit) if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),
-        Some(limit) => {
-            let detail = format!("limit: {limit} is not between 1 and {LIMIT_MAX}");
-            Err(Problem::new(ProblemKind::BadParameter, detail).about("limit"))
-        }
-    }
 }
 
 /// Shows one job: what is asked, what happened, and why it waits.

@@ -1,17 +1,20 @@
-//! HTTP: submit, look at and operate jobs; a page for people; health and metrics for machines.
+//! HTTP: submit, look at and operate jobs; approve; a page for people; health and metrics for machines.
 //!
 //! Nothing is decided here: requests become calls of the engine, and its answers become JSON or a
 //! page. Every request passes the guard in `access.rs` first, and every error leaves as RFC 9457
 //! describes it, or as a page where a browser asks.
 
 mod access;
+mod approvals;
 mod auth;
 mod health;
 mod jobs;
 mod metrics;
 mod openapi;
 mod page;
+mod paging;
 mod problem;
+mod records;
 mod rejected;
 mod session;
 mod view;
@@ -27,16 +30,19 @@ use axum::{Router, middleware};
 use chrono_tz::Tz;
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 use tracing::debug;
 
 pub use access::{Access, ROUTES, Rule};
+pub use approvals::{ApprovalView, SignatureView};
 pub use auth::{ListenError, check_listen};
 pub use health::{Check, ReadinessCheck};
 pub use openapi::openapi_json;
 pub use view::{
-    EventView, JobDetail, JobView, LeaseView, OperationDetail, RejectionView, WaitingView,
+    EventView, JobDetail, JobView, LeaseView, NoticeDetail, OperationDetail, RejectionView,
+    WaitingView,
 };
 
 use auth::People;
@@ -67,6 +73,8 @@ pub struct Api {
     checks: Arc<[ReadinessCheck]>,
     facts: Arc<Facts>,
     description: Arc<Value>,
+    /// Room for bodies of records.
+    imports: Arc<Semaphore>,
 }
 
 impl Api {
@@ -84,6 +92,7 @@ impl Api {
             checks: checks.into(),
             facts: Arc::new(facts),
             description: Arc::new(description),
+            imports: Arc::new(Semaphore::new(records::IMPORTS_MAX)),
         }
     }
 }
@@ -99,6 +108,9 @@ pub fn router(api: Api) -> Router {
         .route("/jobs/{job}/retry", post(page::retry))
         .route("/jobs/{job}/cancel", post(page::cancel))
         .route("/rejected_submissions", get(page::rejected))
+        .route("/approvals", get(page::approvals::list))
+        .route("/approvals/{id}/approve", post(page::approvals::approve))
+        .route("/approvals/{id}/reject", post(page::approvals::reject))
         .route("/login", get(session::form).post(session::sign_in))
         .route("/logout", post(session::sign_out))
         .route("/style.css", get(page::style))

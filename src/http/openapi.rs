@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::access::{Access, ROUTES};
 use super::problem::{PROBLEM_JSON, ProblemBody};
-use super::{Api, health, jobs, metrics, rejected};
+use super::{Api, approvals, health, jobs, metrics, records, rejected};
 
 /// Where the body of a submission is described.
 const SUBMITTED_BODY: &str = "/paths/~1v1~1jobs~1{job}/post/requestBody/content";
@@ -24,7 +24,9 @@ const SUBMITTED_BODY: &str = "/paths/~1v1~1jobs~1{job}/post/requestBody/content"
     ),
     tags(
         (name = "jobs", description = "Submit, list, look at, retry and cancel jobs."),
+        (name = "records", description = "Import payments and refunds of our books."),
         (name = "rejected_submissions", description = "What was refused at the door."),
+        (name = "approvals", description = "What two people must agree on before money moves."),
         (name = "health", description = "For probes and monitoring."),
     ),
     components(schemas(ProblemBody)),
@@ -39,8 +41,13 @@ pub(super) fn api_router() -> OpenApiRouter<Api> {
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::retry))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(records::import))
         .routes(routes!(rejected::list))
         .routes(routes!(rejected::show))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::show))
+        .routes(routes!(approvals::approve))
+        .routes(routes!(approvals::reject))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))

@@ -13,7 +13,8 @@ use serde::Serialize;
 use tracing::{error, warn};
 use utoipa::ToSchema;
 
-use crate::engine::{OperateError, Refusal};
+use crate::domain::approval::SignatureRefusal;
+use crate::engine::{ApprovalError, OperateError, Refusal};
 use crate::store::StoreError;
 
 /// The media type of every error.
@@ -39,9 +40,15 @@ pub(super) enum ProblemKind {
     MethodNotAllowed,
     IdempotencyKeyTaken,
     StateConflict,
+    NoPeople,
+    SamePerson,
+    ApprovalDecided,
+    DigestDiffers,
     PayloadTooLarge,
     UnsupportedEncoding,
+    UnsupportedMediaType,
     BadPayload,
+    BadRecords,
     Internal,
     Unavailable,
 }
@@ -55,13 +62,21 @@ impl ProblemKind {
             | Self::NoIdempotencyKey
             | Self::BadIdempotencyKey => StatusCode::BAD_REQUEST,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::CrossSite | Self::ForeignHost => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::CrossSite | Self::ForeignHost | Self::NoPeople => {
+                StatusCode::FORBIDDEN
+            }
             Self::NotFound | Self::UnknownKind => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::IdempotencyKeyTaken | Self::StateConflict => StatusCode::CONFLICT,
+            Self::IdempotencyKeyTaken
+            | Self::StateConflict
+            | Self::SamePerson
+            | Self::ApprovalDecided
+            | Self::DigestDiffers => StatusCode::CONFLICT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::BadPayload => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::UnsupportedEncoding | Self::UnsupportedMediaType => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
+            Self::BadPayload | Self::BadRecords => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -84,8 +99,14 @@ impl ProblemKind {
             Self::MethodNotAllowed => "urn:problem-type:clearday:method_not_allowed",
             Self::IdempotencyKeyTaken => "urn:problem-type:clearday:idempotency_key_taken",
             Self::StateConflict => "urn:problem-type:clearday:state_conflict",
+            Self::NoPeople => "urn:problem-type:clearday:no_people",
+            Self::SamePerson => "urn:problem-type:clearday:same_person",
+            Self::ApprovalDecided => "urn:problem-type:clearday:approval_decided",
+            Self::DigestDiffers => "urn:problem-type:clearday:digest_differs",
             Self::PayloadTooLarge => "urn:problem-type:clearday:payload_too_large",
             Self::UnsupportedEncoding => "urn:problem-type:clearday:unsupported_encoding",
+            Self::UnsupportedMediaType => "urn:problem-type:clearday:unsupported_media_type",
+            Self::BadRecords => "urn:problem-type:clearday:bad_records",
             Self::BadPayload => "urn:problem-type:clearday:bad_payload",
             Self::Internal => "urn:problem-type:clearday:internal",
             Self::Unavailable => "urn:problem-type:clearday:unavailable",
@@ -108,9 +129,15 @@ impl ProblemKind {
             Self::MethodNotAllowed => "Method not allowed",
             Self::IdempotencyKeyTaken => "The idempotency key is taken",
             Self::StateConflict => "The job's state does not allow this",
+            Self::NoPeople => "Nobody is configured who could approve",
+            Self::SamePerson => "Another person must be the second",
+            Self::ApprovalDecided => "The approval is decided already",
+            Self::DigestDiffers => "This is not what was seen",
             Self::PayloadTooLarge => "The payload is too large",
             Self::UnsupportedEncoding => "Unsupported content encoding",
+            Self::UnsupportedMediaType => "Unsupported content type",
             Self::BadPayload => "The payload is refused",
+            Self::BadRecords => "The records are refused",
             Self::Internal => "Something went wrong here",
             Self::Unavailable => "Unavailable for now",
         }
@@ -138,6 +165,29 @@ pub(super) struct Problem {
     detail: String,
     field: Option<String>,
     job_id: Option<JobId>,
+    errors: Vec<RowProblem>,
+}
+
+/// A line that was refused.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = RowProblem)]
+pub(super) struct RowProblem {
+    /// The line of the body, counted from 1.
+    pub(super) line: u64,
+    /// The column; absent where the line as a whole is at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) column: Option<String>,
+    /// What is wrong with it.
+    pub(super) reason: String,
+}
+
+impl std::fmt::Display for RowProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.column {
+            Some(column) => write!(f, "line {}, column {column}: {}", self.line, self.reason),
+            None => write!(f, "line {}: {}", self.line, self.reason),
+        }
+    }
 }
 
 /// The body of an error answer (RFC 9457).
@@ -160,6 +210,10 @@ pub(super) struct ProblemBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "uuid")]
     job_id: Option<JobId>,
+    /// The lines of a body that are refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<RowProblem>,
 }
 
 impl Problem {
@@ -169,12 +223,19 @@ impl Problem {
             detail: detail.into(),
             field: None,
             job_id: None,
+            errors: Vec::new(),
         }
     }
 
     /// Names the field, header or parameter.
     pub(super) fn about(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
+        self
+    }
+
+    /// Names the lines.
+    pub(super) fn with_rows(mut self, errors: Vec<RowProblem>) -> Self {
+        self.errors = errors;
         self
     }
 
@@ -207,9 +268,15 @@ impl Problem {
             | ProblemKind::UnknownKind
             | ProblemKind::IdempotencyKeyTaken
             | ProblemKind::StateConflict
+            | ProblemKind::NoPeople
+            | ProblemKind::SamePerson
+            | ProblemKind::ApprovalDecided
+            | ProblemKind::DigestDiffers
             | ProblemKind::PayloadTooLarge
             | ProblemKind::UnsupportedEncoding
-            | ProblemKind::BadPayload => kind.title(),
+            | ProblemKind::UnsupportedMediaType
+            | ProblemKind::BadPayload
+            | ProblemKind::BadRecords => kind.title(),
         };
         Self::new(kind, detail)
     }
@@ -242,6 +309,7 @@ impl IntoResponse for Problem {
             detail: self.detail.clone(),
             field: self.field.clone(),
             job_id: self.job_id,
+            errors: self.errors.clone(),
         };
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
@@ -270,8 +338,14 @@ impl IntoResponse for Problem {
             | ProblemKind::MethodNotAllowed
             | ProblemKind::IdempotencyKeyTaken
             | ProblemKind::StateConflict
+            | ProblemKind::NoPeople
+            | ProblemKind::SamePerson
+            | ProblemKind::ApprovalDecided
+            | ProblemKind::DigestDiffers
             | ProblemKind::PayloadTooLarge
+            | ProblemKind::UnsupportedMediaType
             | ProblemKind::BadPayload
+            | ProblemKind::BadRecords
             | ProblemKind::Internal => {}
         }
         // For the last layer, which shows problems to people as a page.
@@ -339,6 +413,26 @@ impl From<OperateError> for Problem {
                 Self::new(ProblemKind::StateConflict, detail).blocked_by(id)
             }
             OperateError::Store(store) => store.into(),
+        }
+    }
+}
+
+impl From<ApprovalError> for Problem {
+    fn from(error: ApprovalError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ApprovalError::NotFound(_) => Self::new(ProblemKind::NotFound, detail),
+            ApprovalError::NotAnApprover { .. } => Self::new(ProblemKind::Forbidden, detail),
+            ApprovalError::Reason => Self::new(ProblemKind::BadPayload, detail).about("reason"),
+            ApprovalError::Refused { refusal, .. } => match refusal {
+                SignatureRefusal::Decided(_) => Self::new(ProblemKind::ApprovalDecided, detail),
+                SignatureRefusal::SamePerson(_) => Self::new(ProblemKind::SamePerson, detail),
+                SignatureRefusal::DigestDiffers(_) => {
+                    Self::new(ProblemKind::DigestDiffers, detail).about("digest")
+                }
+            },
+            ApprovalError::LostRace(_) => Self::new(ProblemKind::Unavailable, detail),
+            ApprovalError::Store(store) => store.into(),
         }
     }
 }

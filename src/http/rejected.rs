@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Api;
 use super::access::Parameters;
-use super::jobs::{limit_of, next_page};
+use super::paging::{Limit, Page};
 use super::problem::{Problem, ProblemKind};
 use super::view::RejectionView;
 use crate::engine::Engine;
@@ -45,25 +45,23 @@ pub(super) async fn list(
     State(api): State<Api>,
     Extension(parameters): Extension<Parameters>,
 ) -> Result<Json<RejectionList>, Problem> {
-    let (before, limit) = (parameters.read("before")?, limit_of(&parameters)?);
-    let (previews, next) = load_page(&api.engine, before, limit).await?;
-    let rejected_submissions = previews.into_iter().map(Into::into).collect();
+    let (before, limit) = (parameters.read("before")?, Limit::of(&parameters)?);
+    let page = load_page(&api.engine, before, limit).await?;
     Ok(Json(RejectionList {
-        rejected_submissions,
-        next,
+        rejected_submissions: page.rows.into_iter().map(Into::into).collect(),
+        next: page.next,
     }))
 }
 
-/// One page of refused submissions and where the next begins.
+/// One page of refused submissions.
 pub(super) async fn load_page(
     engine: &Engine,
     before: Option<Uuid>,
-    limit: usize,
-) -> Result<(Vec<RejectionPreview>, Option<Uuid>), StoreError> {
+    limit: Limit,
+) -> Result<Page<RejectionPreview, Uuid>, StoreError> {
     let mut tx = engine.store().read().await?;
-    let mut found = rejections::list_previews(&mut tx, before, limit.saturating_add(1)).await?;
-    let next = next_page(&mut found, limit, |preview| preview.rejection.id);
-    Ok((found, next))
+    let found = rejections::list_previews(&mut tx, before, limit.to_load()).await?;
+    Ok(Page::cut(found, limit, |preview| preview.rejection.id))
 }
 
 /// Shows one refused submission with everything that was sent.

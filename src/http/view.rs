@@ -11,13 +11,16 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
+use crate::domain::approval::{ApprovalAction, ApprovalState};
 use crate::domain::job::{Job, JobState, Priority};
+use crate::domain::mask::mask_target;
+use crate::domain::notice::Notice;
 use crate::domain::redact::{redact, redact_text};
 use crate::engine::{Engine, Waiting};
 use crate::store::events::TimelineEntry;
 use crate::store::operations::OperationView;
 use crate::store::rejections::{Rejection, RejectionPreview};
-use crate::store::{StoreError, authorizations, events, jobs, operations};
+use crate::store::{StoreError, authorizations, events, jobs, notices, operations};
 
 /// A job.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -94,6 +97,8 @@ pub struct JobDetail {
     pub timeline: Vec<EventView>,
     /// The calls to the outside made on its behalf.
     pub operations: Vec<OperationDetail>,
+    /// The messages it sees to.
+    pub notices: Vec<NoticeDetail>,
 }
 
 /// Why a job does not move.
@@ -161,6 +166,35 @@ pub struct OperationDetail {
     pub updated_at: DateTime<Utc>,
 }
 
+/// A message to a partner or to upstream, and what became of it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Notice)]
+pub struct NoticeDetail {
+    /// Its id; also the id of the message, whatever carries it.
+    #[schema(value_type = String, format = "uuid")]
+    pub notice_id: Uuid,
+    /// Who is told: a partner's id, or `upstream`.
+    pub recipient: String,
+    /// What it says: `pay_request`, `reminder`, `withdrawn` or `callback`.
+    pub purpose: &'static str,
+    /// How it goes: `sms`, `email` or `webhook`.
+    pub channel: &'static str,
+    /// Where it goes, with enough of it hidden.
+    pub target: String,
+    /// Where it is: `planned`, `sending`, `unknown`, `sent`, `delivered`, `suppressed` or `exhausted`.
+    pub state: &'static str,
+    /// Tries so far.
+    pub attempts: u32,
+    /// When it is sent, or asked about, next.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub look_at: Option<DateTime<Utc>>,
+    /// Nothing is sent at or after this instant.
+    #[schema(value_type = String, format = DateTime)]
+    pub deadline: DateTime<Utc>,
+    /// What was answered last, or why it was not sent.
+    pub last_answer: String,
+}
+
 /// A submission that was refused at the door, and kept.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = RejectedSubmission)]
@@ -202,6 +236,7 @@ impl JobDetail {
         let answer = authorizations::answer_of(&mut tx, id).await?;
         let timeline = events::timeline(&mut tx, id).await?;
         let operations = operations::of_job(&mut tx, id).await?;
+        let notices = notices::of_job(&mut tx, id).await?;
         Ok(Some(Self {
             payload: shown_json(&job.payload),
             job: job.into(),
@@ -209,6 +244,10 @@ impl JobDetail {
             answer: answer.as_deref().map(shown_json),
             timeline: timeline.into_iter().map(Into::into).collect(),
             operations: operations.into_iter().map(Into::into).collect(),
+            notices: notices
+                .into_iter()
+                .map(|(notice, _)| notice.into())
+                .collect(),
         }))
     }
 }
@@ -297,6 +336,23 @@ impl From<OperationView> for OperationDetail {
     }
 }
 
+impl From<Notice> for NoticeDetail {
+    fn from(notice: Notice) -> Self {
+        Self {
+            notice_id: notice.id.0,
+            target: mask_target(notice.channel, &notice.target),
+            recipient: notice.recipient,
+            purpose: notice.purpose.as_str(),
+            channel: notice.channel.as_str(),
+            state: notice.state.as_str(),
+            attempts: notice.attempts,
+            look_at: notice.look_at,
+            deadline: notice.deadline,
+            last_answer: notice.last_answer,
+        }
+    }
+}
+
 impl From<RejectionPreview> for RejectionView {
     fn from(preview: RejectionPreview) -> Self {
         let RejectionPreview {
@@ -334,6 +390,40 @@ pub(super) struct KindName;
 /// The names of [`JobState::ALL`] in the API's description.
 #[derive(Debug)]
 pub(super) struct StateName;
+
+/// The names of [`ApprovalState::ALL`] in the API's description.
+#[derive(Debug)]
+pub(super) struct ApprovalStateName;
+
+/// The names of [`ApprovalAction::ALL`] in the API's description.
+#[derive(Debug)]
+pub(super) struct ApprovalActionName;
+
+impl PartialSchema for ApprovalStateName {
+    fn schema() -> RefOr<Schema> {
+        let names: Vec<&str> = ApprovalState::ALL.iter().map(|it| it.as_str()).collect();
+        one_of_names("Where an approval is in its life.", &names)
+    }
+}
+
+impl PartialSchema for ApprovalActionName {
+    fn schema() -> RefOr<Schema> {
+        let names: Vec<&str> = ApprovalAction::ALL.iter().map(|it| it.as_str()).collect();
+        one_of_names("What is to be approved.", &names)
+    }
+}
+
+impl ToSchema for ApprovalStateName {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "ApprovalState".into()
+    }
+}
+
+impl ToSchema for ApprovalActionName {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "ApprovalAction".into()
+    }
+}
 
 impl PartialSchema for KindName {
     fn schema() -> RefOr<Schema> {

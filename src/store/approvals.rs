@@ -5,7 +5,7 @@ use clearday_jobs::{ApprovalId, Currency, JobId, MerchantId, Money};
 use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
 
-use super::jobs::{bound, parse};
+use super::jobs::{COUNT_MAX, bound, parse};
 use super::statement::statements;
 use super::{StoreError, Timestamp, Tx, on_both, words};
 use crate::domain::approval::{Approval, ApprovalAction, ApprovalState, Signature};
@@ -34,6 +34,7 @@ statements! {
     MOVE = "UPDATE approvals SET state = $3, maker = $4, made_at = $5, checker = $6, checked_at = $7, \
             rejected_by = $8, reason = $9, job_id = $10, version = version + 1, updated_at = $11 \
             WHERE id = $1 AND version = $2";
+    COUNT = "SELECT COUNT(*) FROM (SELECT 1 FROM approvals WHERE state = $1 LIMIT $2) AS capped";
     /// What a payee gets on a day, agreed or still asked for.
     SUM_OF_DAY = "SELECT CAST(COALESCE(SUM(amount_minor), 0) AS BIGINT) FROM approvals \
                   WHERE payee = $1 AND value_on = $2 AND currency = $3 AND state IN ('requested', 'approved') \
@@ -115,6 +116,17 @@ pub async fn list(
         query.build_query_as().fetch_all(connection).await?
     });
     rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// How many requests are in this state, counted up to [`COUNT_MAX`].
+pub async fn count_in_state(tx: &mut Tx, state: ApprovalState) -> Result<i64, StoreError> {
+    Ok(on_both!(tx, Db, connection => {
+        sqlx::query_scalar(COUNT.text::<Db>())
+            .bind(state.as_str())
+            .bind(COUNT_MAX)
+            .fetch_one(connection)
+            .await?
+    }))
 }
 
 /// Writes a new request down; `false` when another one for its subject is in force.

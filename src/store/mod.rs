@@ -19,6 +19,7 @@ pub mod events;
 pub mod jobs;
 pub mod ledger;
 pub mod merchants;
+pub mod notices;
 pub mod operations;
 pub mod order_imports;
 pub mod orders;
@@ -27,6 +28,8 @@ pub mod partners;
 pub mod reconciliations;
 pub mod records;
 pub mod rejections;
+pub mod settlement_items;
+pub mod settlements;
 pub mod statement;
 pub mod ticks;
 mod timestamp;
@@ -298,6 +301,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("jobs", jobs::STATEMENTS),
         ("ledger", ledger::STATEMENTS),
         ("merchants", merchants::STATEMENTS),
+        ("notices", notices::STATEMENTS),
         ("operations", operations::STATEMENTS),
         ("orders", orders::STATEMENTS),
         ("order_imports", order_imports::STATEMENTS),
@@ -306,6 +310,8 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("overview", overview::STATEMENTS),
         ("records", records::STATEMENTS),
         ("rejections", rejections::STATEMENTS),
+        ("settlement_items", settlement_items::STATEMENTS),
+        ("settlements", settlements::STATEMENTS),
         ("ticks", ticks::STATEMENTS),
     ];
     let named = files.into_iter().flat_map(|(file, statements)| {

@@ -6,7 +6,7 @@ use sqlx::FromRow;
 
 use super::jobs::{bound, parse};
 use super::statement::statements;
-use super::{StoreError, Timestamp, Tx, authorizations, on_both, operations};
+use super::{StoreError, Timestamp, Tx, authorizations, notices, on_both, operations};
 use crate::domain::operation::OperationKind;
 use crate::domain::order::{Order, OrderState, PaymentReference};
 use crate::domain::order_expiry::GroupSnapshot;
@@ -160,6 +160,8 @@ pub struct OrderChange<'a> {
 }
 
 /// Moves an order if it is still at the version it was read at; `false` when it is not.
+///
+/// Where it stops waiting for money, what asks anybody to pay for it goes with it, whoever moves it.
 pub async fn apply(
     tx: &mut Tx,
     change: OrderChange<'_>,
@@ -179,6 +181,9 @@ pub async fn apply(
     });
     if moved == 0 {
         return Ok(false);
+    }
+    if !change.state.awaits_money() {
+        notices::suppress_of_order(tx, &order.order_no, change.reason, now).await?;
     }
     let version = order.version.saturating_add(1);
     append_history(

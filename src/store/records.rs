@@ -2,48 +2,87 @@
 
 use chrono::{DateTime, Utc};
 use clearday_jobs::{Currency, Money, Reference};
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::{FromRow, PgConnection, QueryBuilder, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
 use super::jobs::{bound, parse};
 use super::statement::statements;
-use super::{StoreError, Timestamp, Tx, on_both};
+use super::{StoreError, Timestamp, Tx, in_time, on_both};
 use crate::domain::record::{Coupon, Record, RecordKind};
 
 /// Records per statement: with fourteen values each this stays below SQLite's 32,766.
-pub const CHUNK_RECORDS_MAX: usize = 1_000;
+pub const CHUNK_RECORDS_MAX: usize = 2_000;
 
 /// What happens to a record that is known.
+#[derive(Clone, Copy, Debug)]
 enum OnConflict {
-    /// It stays as it is.
+    /// It stays as it is, locked until the transaction ends.
     Keep,
     /// How it went is taken from the new one; what it is stays. A fee or a status that no
     /// reconciliation has seen takes the mark away.
     Update,
 }
 
+macro_rules! insert_columns {
+    () => {
+        "INSERT INTO records (kind, record_no, channel, channel_trade_no, merchant_id, amount_minor, currency, \
+         fee_minor, status, occurred_at, original_record_no, coupon_minor, coupon_funder, imported_at) "
+    };
+}
+
+/// Postgres takes a column at a time: one plan and fourteen values, however many records.
+macro_rules! from_columns {
+    () => {
+        "SELECT told.*, $14 FROM UNNEST($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::BIGINT[], \
+         $7::TEXT[], $8::BIGINT[], $9::TEXT[], $10::TIMESTAMPTZ[], $11::TEXT[], $12::BIGINT[], $13::TEXT[]) AS told "
+    };
+}
+
+/// Postgres locks the row it meets, whatever the condition says, so that two writers who go in the order of keys
+/// wait for each other and never crosswise.
+macro_rules! keep {
+    () => {
+        "ON CONFLICT (kind, record_no) DO UPDATE SET imported_at = records.imported_at WHERE FALSE"
+    };
+}
+
+macro_rules! take_over {
+    () => {
+        "ON CONFLICT (kind, record_no) DO UPDATE SET channel_trade_no = excluded.channel_trade_no, \
+         fee_minor = excluded.fee_minor, status = excluded.status, occurred_at = excluded.occurred_at, \
+         imported_at = excluded.imported_at, reconciled_run_id = CASE \
+         WHEN records.status = excluded.status AND records.fee_minor = excluded.fee_minor \
+         THEN records.reconciled_run_id END"
+    };
+}
+
 impl OnConflict {
-    const fn clause(&self) -> &'static str {
+    /// What ends a list of rows.
+    const fn clause(self) -> &'static str {
         match self {
-            Self::Keep => " ON CONFLICT (kind, record_no) DO NOTHING",
-            Self::Update => {
-                " ON CONFLICT (kind, record_no) DO UPDATE SET channel_trade_no = excluded.channel_trade_no, \
-                 fee_minor = excluded.fee_minor, status = excluded.status, occurred_at = excluded.occurred_at, \
-                 imported_at = excluded.imported_at, reconciled_run_id = CASE \
-                 WHEN records.status = excluded.status AND records.fee_minor = excluded.fee_minor \
-                 THEN records.reconciled_run_id END"
-            }
+            Self::Keep => concat!(" ", keep!()),
+            Self::Update => concat!(" ", take_over!()),
+        }
+    }
+
+    /// Postgres' whole statement.
+    const fn of_columns(self) -> &'static str {
+        match self {
+            Self::Keep => concat!(insert_columns!(), from_columns!(), keep!()),
+            Self::Update => concat!(insert_columns!(), from_columns!(), take_over!()),
         }
     }
 }
 
-/// Writes down those of up to [`CHUNK_RECORDS_MAX`] records that are not known; returns how many.
+/// Writes down those of up to [`CHUNK_RECORDS_MAX`] records that are not known, and holds those that are until the
+/// transaction ends; returns how many were new. They come in the order of their keys, in this call and from call to
+/// call: two writers who hold to that never wait for each other crosswise.
 pub async fn insert(
     tx: &mut Tx,
     records: &[&Record],
     now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
-    write(tx, records, &OnConflict::Keep, now).await
+    write(tx, records, OnConflict::Keep, now).await
 }
 
 /// Takes over how it went from up to [`CHUNK_RECORDS_MAX`] known records; returns how many.
@@ -52,42 +91,95 @@ pub async fn update(
     records: &[&Record],
     now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
-    write(tx, records, &OnConflict::Update, now).await
+    write(tx, records, OnConflict::Update, now).await
 }
 
 async fn write(
     tx: &mut Tx,
     records: &[&Record],
-    on_conflict: &OnConflict,
+    on_conflict: OnConflict,
     now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
     if records.is_empty() {
         return Ok(0);
     }
-    Ok(on_both!(tx, Db, connection => {
-        let mut query = QueryBuilder::<Db>::new(
-            "INSERT INTO records (kind, record_no, channel, channel_trade_no, merchant_id, amount_minor, currency, \
-             fee_minor, status, occurred_at, original_record_no, coupon_minor, coupon_funder, imported_at) ",
-        );
-        query.push_values(records, |mut row, record| {
-            row.push_bind(record.kind.as_str())
-                .push_bind(record.record_no.as_str())
-                .push_bind(record.channel.as_str())
-                .push_bind(record.channel_trade_no.as_ref().map(Reference::as_str))
-                .push_bind(record.merchant_id.as_str())
-                .push_bind(record.amount.minor_units())
-                .push_bind(record.amount.currency().code())
-                .push_bind(record.fee.minor_units())
-                .push_bind(record.status.as_str())
-                .push_bind(Timestamp(record.occurred_at.to_utc()))
-                .push_bind(record.original_record_no.as_ref().map(Reference::as_str))
-                .push_bind(record.coupon.map(|coupon| coupon.amount.minor_units()))
-                .push_bind(record.coupon.map(|coupon| coupon.funder.as_str()))
-                .push_bind(Timestamp(now));
-        });
-        query.push(on_conflict.clause());
-        query.build().execute(connection).await?.rows_affected()
-    }))
+    match tx {
+        Tx::Postgres(transaction) => {
+            in_time(write_columns(transaction, records, on_conflict, now)).await
+        }
+        Tx::Sqlite(transaction) => {
+            in_time(write_rows(transaction, records, on_conflict, now)).await
+        }
+    }
+}
+
+async fn write_columns(
+    connection: &mut PgConnection,
+    records: &[&Record],
+    on_conflict: OnConflict,
+    now: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    let query = sqlx::query(on_conflict.of_columns())
+        .bind(column(records, |it| it.kind.as_str()))
+        .bind(column(records, |it| it.record_no.as_str()))
+        .bind(column(records, |it| it.channel.as_str()))
+        .bind(column(records, |it| text_of(it.channel_trade_no.as_ref())))
+        .bind(column(records, |it| it.merchant_id.as_str()))
+        .bind(column(records, |it| it.amount.minor_units()))
+        .bind(column(records, |it| it.amount.currency().code()))
+        .bind(column(records, |it| it.fee.minor_units()))
+        .bind(column(records, |it| it.status.as_str()))
+        .bind(column(records, |it| it.occurred_at.to_utc()))
+        .bind(column(records, |it| {
+            text_of(it.original_record_no.as_ref())
+        }))
+        .bind(column(records, coupon_minor))
+        .bind(column(records, coupon_funder))
+        .bind(Timestamp(now));
+    Ok(query.execute(connection).await?.rows_affected())
+}
+
+fn column<'a, T>(records: &[&'a Record], value: impl Fn(&'a Record) -> T) -> Vec<T> {
+    records.iter().map(|record| value(record)).collect()
+}
+
+async fn write_rows(
+    connection: &mut SqliteConnection,
+    records: &[&Record],
+    on_conflict: OnConflict,
+    now: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new(insert_columns!());
+    query.push_values(records, |mut row, record| {
+        row.push_bind(record.kind.as_str())
+            .push_bind(record.record_no.as_str())
+            .push_bind(record.channel.as_str())
+            .push_bind(text_of(record.channel_trade_no.as_ref()))
+            .push_bind(record.merchant_id.as_str())
+            .push_bind(record.amount.minor_units())
+            .push_bind(record.amount.currency().code())
+            .push_bind(record.fee.minor_units())
+            .push_bind(record.status.as_str())
+            .push_bind(Timestamp(record.occurred_at.to_utc()))
+            .push_bind(text_of(record.original_record_no.as_ref()))
+            .push_bind(coupon_minor(record))
+            .push_bind(coupon_funder(record))
+            .push_bind(Timestamp(now));
+    });
+    query.push(on_conflict.clause());
+    Ok(query.build().execute(connection).await?.rows_affected())
+}
+
+fn text_of(reference: Option<&Reference>) -> Option<&str> {
+    reference.map(Reference::as_str)
+}
+
+fn coupon_minor(record: &Record) -> Option<i64> {
+    record.coupon.map(|coupon| coupon.amount.minor_units())
+}
+
+fn coupon_funder(record: &Record) -> Option<&'static str> {
+    record.coupon.map(|coupon| coupon.funder.as_str())
 }
 
 /// Named, so that a column a later release adds never changes what this one reads.

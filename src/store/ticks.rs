@@ -2,18 +2,18 @@
 
 use chrono::{DateTime, Utc};
 use clearday_jobs::JobId;
+use sqlx::QueryBuilder;
 
+use super::jobs::{bound, parse};
 use super::statement::statements;
-use super::{StoreError, Timestamp, Tx, on_both};
+use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both};
+use crate::domain::schedule::TickFate;
 
 statements! {
     FIRST_SEEN = "INSERT INTO schedules (name, first_seen_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
     /// The last decided tick, or the instant from which the schedule is followed at all.
     DECIDED_UNTIL = "SELECT COALESCE((SELECT MAX(due_at) FROM ticks WHERE schedule = $1), \
                      (SELECT first_seen_at FROM schedules WHERE name = $1))";
-    /// The unique key lets one replica decide.
-    DECIDE = "INSERT INTO ticks (schedule, due_at, fate, job_id, decided_at) VALUES ($1, $2, $3, $4, $5) \
-              ON CONFLICT (schedule, due_at) DO NOTHING";
     LIST = "SELECT schedule, due_at, fate FROM ticks ORDER BY due_at DESC, schedule LIMIT $1";
 }
 
@@ -24,8 +24,19 @@ pub struct Tick {
     pub schedule: String,
     /// When it was due.
     pub due_at: DateTime<Utc>,
-    /// What became of it: `fired`, `coalesced`, `skipped`, `missed`.
-    pub fate: String,
+    /// What became of it.
+    pub fate: TickFate,
+}
+
+/// The fate of one tick, about to be written down.
+#[derive(Clone, Copy, Debug)]
+pub struct Decision {
+    /// When it was due.
+    pub due_at: DateTime<Utc>,
+    /// What becomes of it.
+    pub fate: TickFate,
+    /// The job that it starts, if it fires.
+    pub job_id: Option<JobId>,
 }
 
 /// The instant up to which every tick of the schedule is decided; a schedule seen for the first
@@ -46,41 +57,51 @@ pub async fn decided_until(
     Ok(decided.0)
 }
 
-/// Decides a tick; `false` when another replica did.
-pub async fn decide(
+/// Decides ticks of a schedule, which are ascending; `false` when another replica decided one of them. The unique key
+/// lets one replica decide.
+pub async fn decide_all(
     tx: &mut Tx,
-    tick: &Tick,
-    job_id: Option<JobId>,
+    schedule: &str,
+    decisions: &[Decision],
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
-    let decided = on_both!(tx, Db, connection => {
-        sqlx::query(DECIDE.text::<Db>())
-            .bind(tick.schedule.as_str())
-            .bind(Timestamp(tick.due_at))
-            .bind(tick.fate.as_str())
-            .bind(job_id.map(|id| id.0))
-            .bind(Timestamp(now))
-            .execute(connection)
-            .await?
-            .rows_affected()
-    });
-    Ok(decided == 1)
+    for chunk in decisions.chunks(CHUNK_ROWS_MAX) {
+        let decided = on_both!(tx, Db, connection => {
+            let mut query = QueryBuilder::<Db>::new(
+                "INSERT INTO ticks (schedule, due_at, fate, job_id, decided_at) ",
+            );
+            query.push_values(chunk, |mut row, tick| {
+                row.push_bind(schedule)
+                    .push_bind(Timestamp(tick.due_at))
+                    .push_bind(tick.fate.as_str())
+                    .push_bind(tick.job_id.map(|id| id.0))
+                    .push_bind(Timestamp(now));
+            });
+            query.push(" ON CONFLICT (schedule, due_at) DO NOTHING");
+            query.build().execute(connection).await?.rows_affected()
+        });
+        if u64::try_from(chunk.len()) != Ok(decided) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Up to `limit` ticks, the newest first.
 pub async fn list(tx: &mut Tx, limit: usize) -> Result<Vec<Tick>, StoreError> {
     let rows: Vec<(String, Timestamp, String)> = on_both!(tx, Db, connection => {
         sqlx::query_as(LIST.text::<Db>())
-            .bind(super::jobs::bound(limit))
+            .bind(bound(limit))
             .fetch_all(connection)
             .await?
     });
-    Ok(rows
-        .into_iter()
-        .map(|(schedule, due_at, fate)| Tick {
-            schedule,
-            due_at: due_at.0,
-            fate,
+    rows.into_iter()
+        .map(|(schedule, due_at, fate)| {
+            Ok(Tick {
+                schedule,
+                due_at: due_at.0,
+                fate: parse("fate", &fate)?,
+            })
         })
-        .collect())
+        .collect()
 }

@@ -603,7 +603,8 @@ const fn view(state: &HoldState) -> HoldView {
     }
 }
 
-fn breaker_words(channel: &Channel, until: DateTime<Utc>) -> String {
+/// Why a call to a channel does not go out before `until`.
+pub(super) fn breaker_words(channel: &Channel, until: DateTime<Utc>) -> String {
     let name = channel.name();
     let until = until.to_rfc3339();
     match channel.breaker_open_until() {

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use chrono::NaiveDate;
-use clearday_jobs::{ChannelName, Reference};
+use clearday_jobs::{ChannelName, MerchantId, Reference};
 use tracing::warn;
 use uuid::Uuid;
 
@@ -20,7 +20,7 @@ use crate::domain::ledger::{Booking, Entry, Fact, FactKey, FactKind, LedgerError
 use crate::domain::record::RecordKind;
 use crate::engine::{Run, RunTx, WorkError};
 use crate::store::bookings::{self, Booked, CHUNK_BOOKINGS_MAX};
-use crate::store::ledger::{self, JobContext};
+use crate::store::ledger::{self, Appended, JobContext};
 
 /// So many are named; the others are counted.
 const NAMED_MAX: usize = 20;
@@ -38,37 +38,42 @@ pub(super) struct BookedRecords {
     pub(super) named: Vec<String>,
 }
 
-/// Where the next chunk begins.
-type Place = (RecordKind, Reference);
-
 /// Books every record that succeeded and is not booked, and every fee that was corrected since.
 pub(super) async fn book_records(run: &Run) -> Result<BookedRecords, WorkError> {
     let mut booked = BookedRecords::default();
-    let mut after: Option<Place> = None;
-    loop {
-        let mut tx = run.begin().await?;
-        let chunk = bookings::lock_unbooked(&mut tx, after.as_ref(), CHUNK_BOOKINGS_MAX).await?;
-        let Some(last) = chunk.last().map(place) else {
-            // Somebody else may have booked what we waited for, with more behind it.
-            if after.is_none() && !bookings::any_unbooked(&mut tx).await? {
-                break;
-            }
-            after = None;
-            continue;
-        };
-        book_chunk(run, &mut tx, &chunk, &mut booked).await?;
-        run.checkpoint(tx).await?;
-        after = Some(last);
+    // Payments first: a refund goes by the rule of its payment.
+    for kind in RecordKind::ALL {
+        book_all_of(run, *kind, &mut booked).await?;
+        correct_fees(run, *kind, &mut booked).await?;
     }
-    correct_fees(run, &mut booked).await?;
     if booked.elsewhere > 0 {
         warn!(records.elsewhere = booked.elsewhere, named = ?booked.named, "Did not book {} records whose money is booked otherwise", booked.elsewhere);
     }
     Ok(booked)
 }
 
-fn place(it: &Bookable) -> Place {
-    (it.record.kind, it.record.record_no.clone())
+async fn book_all_of(
+    run: &Run,
+    kind: RecordKind,
+    booked: &mut BookedRecords,
+) -> Result<(), WorkError> {
+    let mut after: Option<Reference> = None;
+    loop {
+        let mut tx = run.begin().await?;
+        let limit = CHUNK_BOOKINGS_MAX;
+        let chunk = bookings::lock_unbooked(&mut tx, kind, after.as_ref(), limit).await?;
+        let Some(last) = chunk.last().map(|last| last.record.record_no.clone()) else {
+            // Somebody else may have booked what we waited for, with more behind it.
+            if after.is_none() && !bookings::any_unbooked(&mut tx, kind).await? {
+                return Ok(());
+            }
+            after = None;
+            continue;
+        };
+        book_chunk(run, &mut tx, &chunk, booked).await?;
+        run.checkpoint(tx).await?;
+        after = Some(last);
+    }
 }
 
 async fn book_chunk(
@@ -77,10 +82,13 @@ async fn book_chunk(
     chunk: &[Bookable],
     booked: &mut BookedRecords,
 ) -> Result<(), WorkError> {
+    let rules = rules(tx, chunk).await?;
     let mut known = known_facts(tx, chunk).await?;
     let mut decided: Vec<RecordBooking> = Vec::with_capacity(chunk.len());
     for it in chunk {
-        let told = decide_booking(it, Booking::ByFunder, |key| known.get(key).copied())
+        let rule = rules.get(&it.record.merchant_id).copied();
+        let rule = rule.unwrap_or(Booking::ByFunder);
+        let told = decide_booking(it, rule, |key| known.get(key).copied())
             .map_err(|error| unbookable(it, &error))?;
         if let Some(fact) = &told.fact {
             known.insert(fact.key.clone(), now_known(fact));
@@ -106,6 +114,17 @@ async fn book_chunk(
     expect_all(bookings::mark_booked(tx, &marks).await?, marks.len())?;
     booked.count(chunk, &decided);
     Ok(())
+}
+
+/// The rules of the merchants of these records; of those who are not known there are none.
+async fn rules(
+    tx: &mut RunTx,
+    chunk: &[Bookable],
+) -> Result<HashMap<MerchantId, Booking>, WorkError> {
+    let merchants: HashSet<&MerchantId> = chunk.iter().map(|it| &it.record.merchant_id).collect();
+    let merchants: Vec<&MerchantId> = merchants.into_iter().collect();
+    let rules = bookings::rules_of(tx, &merchants).await?;
+    Ok(rules.into_iter().collect())
 }
 
 /// What the books know of the money of these records.
@@ -172,7 +191,7 @@ async fn append(run: &Run, tx: &mut RunTx, entries: &[Entry]) -> Result<Vec<Uuid
     };
     let ids = run.engine().ids();
     let appended = ledger::append(tx, entries, on_behalf, ids, run.now()).await?;
-    Ok(appended.into_iter().map(|it| it.id()).collect())
+    Ok(appended.into_iter().map(Appended::id).collect())
 }
 
 fn mark<'a>(it: &'a Bookable, told: &RecordBooking, entry_id: Option<Uuid>) -> Booked<'a> {
@@ -194,12 +213,17 @@ fn after_fee(it: &Bookable, fee: Option<&Entry>) -> i64 {
 }
 
 /// Books what a later import corrected, as the difference, on the day it became known.
-async fn correct_fees(run: &Run, booked: &mut BookedRecords) -> Result<(), WorkError> {
-    let mut after: Option<Place> = None;
+async fn correct_fees(
+    run: &Run,
+    kind: RecordKind,
+    booked: &mut BookedRecords,
+) -> Result<(), WorkError> {
+    let mut after: Option<Reference> = None;
     loop {
         let mut tx = run.begin().await?;
-        let chunk = bookings::lock_fee_changed(&mut tx, after.as_ref(), CHUNK_BOOKINGS_MAX).await?;
-        let Some(last) = chunk.last().map(place) else {
+        let limit = CHUNK_BOOKINGS_MAX;
+        let chunk = bookings::lock_fee_changed(&mut tx, kind, after.as_ref(), limit).await?;
+        let Some(last) = chunk.last().map(|last| last.record.record_no.clone()) else {
             return Ok(());
         };
         let corrected = correct_chunk(run, &mut tx, &chunk).await?;

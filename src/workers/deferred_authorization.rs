@@ -13,6 +13,7 @@ use clearday_jobs::{
 use super::Workbench;
 use super::authorizing::{Desk, Seen};
 use super::calls::{Intent, intend};
+use super::messages::{Callback, Delivery, callback, deliver_callbacks};
 use super::order_expiry::move_live;
 use crate::connectors::Channel;
 use crate::domain::authorization::{
@@ -28,11 +29,15 @@ use crate::store::{authorizations, orders};
 /// Steps one run may take: twenty methods with a few steps each, so more than this is a fault that must not spin.
 const STEPS_MAX: usize = 1_000;
 
+/// The `type` of what is posted to the order's callback.
+const CALLBACK_EVENT: &str = "deferred_authorization.answered";
+
 /// What is known, and on which version of it is decided.
 struct Loaded {
     snapshot: Snapshot,
     plan_version: i64,
-    is_answered: bool,
+    /// What the job answered, once it has.
+    answer: Option<AuthorizationAnswer>,
 }
 
 /// Runs one job to its recorded end.
@@ -44,9 +49,8 @@ pub(super) async fn run(
     let mut seen = Seen::default();
     for _ in 0..STEPS_MAX {
         let loaded = load(bench, run, asked, &seen).await?;
-        if loaded.is_answered {
-            let tx = run.begin().await?;
-            return run.done(tx, "answered before").await;
+        if let Some(answer) = &loaded.answer {
+            return tell(bench, run, asked, answer).await;
         }
         let step = decide(&loaded.snapshot, run.now())
             .map_err(|contradiction| WorkError::Invalid(contradiction.to_string()))?;
@@ -55,7 +59,7 @@ pub(super) async fn run(
                 let tx = run.begin().await?;
                 return run.snooze(tx, until, &reason).await;
             }
-            Step::Answer(answer) => return answer_with(run, &answer).await,
+            Step::Answer(answer) => keep(run, asked, &answer).await?,
             step @ (Step::Query(_)
             | Step::Suspend(..)
             | Step::Authorize(..)
@@ -123,9 +127,7 @@ async fn load(
     let group = orders::load_group(&mut tx, &order.order_no).await?;
     let plan_version = authorizations::plan_version(&mut tx, &order.order_no).await?;
     let suspended = authorizations::suspended(&mut tx, &order.order_no).await?;
-    let is_answered = authorizations::answer_of(&mut tx, run.job().id)
-        .await?
-        .is_some();
+    let answer = authorizations::answer_of(&mut tx, run.job().id).await?;
     let held = if group.orders.is_empty() {
         authorizations::of_order(&mut tx, &order.order_no).await?
     } else {
@@ -154,7 +156,7 @@ async fn load(
             rules: bench.charging.as_ref().clone(),
         },
         plan_version,
-        is_answered,
+        answer: answer.as_deref().map(read_answer).transpose()?,
     })
 }
 
@@ -282,11 +284,58 @@ fn intended(
     })
 }
 
-/// Keeps the answer and ends the job, in one transaction.
-async fn answer_with(run: &Run, answer: &AuthorizationAnswer) -> Result<Finished, WorkError> {
+/// Keeps the answer, and the callback that tells it, in one transaction.
+async fn keep(
+    run: &Run,
+    asked: &DeferredAuthorization,
+    answer: &AuthorizationAnswer,
+) -> Result<(), WorkError> {
     let mut tx = run.begin().await?;
     authorizations::keep_answer(&mut tx, run.job().id, answer, run.now()).await?;
-    run.done(tx, &note(answer)).await
+    if let Some(url) = &asked.callback_url {
+        let data = serde_json::to_value(answer)
+            .map_err(|error| WorkError::Invalid(format!("the answer cannot be told: {error}")))?;
+        let told = Callback {
+            order_no: &answer.order_no,
+            url,
+            event: CALLBACK_EVENT,
+            step: "answer",
+            data: &data,
+        };
+        callback(run, &mut tx, told).await?;
+    }
+    run.checkpoint(tx).await
+}
+
+/// Tells upstream the answer where it wants to be told, and ends the job. The answer stands whatever becomes of that.
+async fn tell(
+    bench: &Workbench,
+    run: &Run,
+    asked: &DeferredAuthorization,
+    answer: &AuthorizationAnswer,
+) -> Result<Finished, WorkError> {
+    let note = note(answer);
+    if asked.callback_url.is_none() {
+        let tx = run.begin().await?;
+        return run.done(tx, &note).await;
+    }
+    let delivery = deliver_callbacks(bench, run).await?;
+    let tx = run.begin().await?;
+    match delivery {
+        Delivery::Waits(until, reason) => {
+            let reason = format!("{note}; telling upstream: {reason}");
+            run.snooze(tx, until, &reason).await
+        }
+        Delivery::Settled(story) => {
+            run.done(tx, &format!("{note}; telling upstream: {story}"))
+                .await
+        }
+    }
+}
+
+fn read_answer(text: &str) -> Result<AuthorizationAnswer, WorkError> {
+    serde_json::from_str(text)
+        .map_err(|error| WorkError::Invalid(format!("the answer cannot be read: {error}")))
 }
 
 fn note(answer: &AuthorizationAnswer) -> String {

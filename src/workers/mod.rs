@@ -7,9 +7,12 @@ mod authorizing;
 mod booking;
 mod calls;
 mod deferred_authorization;
+pub mod messages;
 mod money;
 mod order_expiry;
+mod partner_notification;
 mod reconciliation;
+mod settlement_run;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,21 +21,32 @@ use std::sync::Arc;
 use clearday_jobs::{ChannelName, Payload};
 use tokio::sync::Semaphore;
 
+use crate::config::Approvals;
+use crate::connectors::messages::Messages;
 use crate::connectors::{Banks, Channels};
 use crate::domain::deferred_authorization::ChargingRules;
+use crate::domain::partner_notification::PayLinkTemplate;
 use crate::engine::{Finished, Handler, Run, WorkError};
+
+pub use settlement_run::{PlanError, Scope, preview as preview_settlements};
 
 /// What workers need of the outside.
 #[derive(Clone, Debug)]
 pub struct Workbench {
     /// The payment channels.
     pub channels: Arc<Channels>,
+    /// The ways to send messages.
+    pub messages: Arc<Messages>,
+    /// Where partners pay; without it nobody is asked to.
+    pub pay_link: Option<PayLinkTemplate>,
     /// The banks.
     pub banks: Arc<Banks>,
     /// By channel, what a bank's statement says where the channel deposits what it owes.
     pub deposit_texts: Arc<BTreeMap<ChannelName, String>>,
     /// How the seller charges payment methods.
     pub charging: Arc<ChargingRules>,
+    /// From which amounts on people must agree.
+    pub approvals: Arc<Approvals>,
     /// Where statement files are put for reconciliation.
     pub statements: PathBuf,
     /// Room for work that holds much memory or keeps a core busy.
@@ -57,8 +71,7 @@ async fn carry_out(bench: &Workbench, run: Run) -> Result<Finished, WorkError> {
         Payload::DeferredAuthorization(asked) => {
             deferred_authorization::run(bench, &run, &asked).await
         }
-        Payload::SettlementRun(_) | Payload::PartnerNotification(_) => Err(WorkError::Invalid(
-            format!("this release has no worker for {}", job.kind),
-        )),
+        Payload::SettlementRun(asked) => settlement_run::run(bench, &run, &asked).await,
+        Payload::PartnerNotification(asked) => partner_notification::run(bench, &run, &asked).await,
     }
 }

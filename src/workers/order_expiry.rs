@@ -9,7 +9,7 @@ use clearday_jobs::{Money, OrderExpiry, OrderNo};
 use tracing::warn;
 
 use super::Workbench;
-use super::authorizing::{Desk, Seen};
+use super::authorizing::{Desk, Seen, breaker_words};
 use super::calls::{
     Intent, Learned, as_json, channel_failure, conclude, intend, learn, observed, sort_answer,
 };
@@ -18,6 +18,7 @@ use crate::connectors::{
     Channel, ChannelError, DeclineCode, Evidence, PaymentState, QueryAnswer, Receipt,
 };
 use crate::domain::authorization::{Authorization, AuthorizationWithCall};
+use crate::domain::breaker::Admission;
 use crate::domain::operation::{Operation, OperationKind, OperationState};
 use crate::domain::order::{Order, OrderEvent, PaymentReference};
 use crate::domain::order_expiry::{
@@ -289,6 +290,9 @@ async fn close_reference(
                 what: format!("channel {}", reference.channel),
                 reason: "it is not configured: add it under [[channels]]".to_owned(),
             })?;
+    if let Admission::Wait(until) = channel.admit() {
+        return Ok(Progress::Waits(until, breaker_words(channel, until)));
+    }
     let answer = match channel.query(&reference.reference).await {
         Ok(answer) => answer,
         Err(error) => return query_failed(run, channel, last, &error),

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clearday::config::{ConfigError, DEFAULT_TOML, LogFormat, Role, Settings};
-use clearday_jobs::JobKind;
+use clearday::config::{CatchUp, ConfigError, DEFAULT_TOML, LogFormat, Role, Settings};
+use clearday::schedule;
+use clearday_jobs::{Currency, JobKind};
 
 use crate::support::servers::ScratchFolder;
 
@@ -134,6 +135,24 @@ fn lists_are_read_from_the_file() {
 }
 
 #[test]
+fn a_limit_is_for_its_currency() {
+    let settings = load_text(
+        "[[approvals.two_people_from]]\ncurrency = \"CNY\"\namount = \"50000\"\n\
+         [[approvals.two_people_from]]\ncurrency = \"JPY\"\namount = \"0\"\n",
+    )
+    .unwrap();
+    let limit = |code: &str| {
+        let limit = settings.approvals.limit(Currency::parse(code).unwrap());
+        limit.map(clearday_jobs::Money::minor_units)
+    };
+    assert_eq!(limit("CNY"), Some(5_000_000));
+    assert_eq!(limit("JPY"), Some(0));
+    assert_eq!(limit("EUR"), None);
+    let defaults = load_variables(&[]).unwrap();
+    assert!(defaults.approvals.two_people_from.is_empty());
+}
+
+#[test]
 fn every_default_is_documented_and_every_documented_key_is_read() {
     // A key that only the struct knows would be missed by the first, one that only the file knows by the second.
     let uncommented: String = DEFAULT_TOML
@@ -151,8 +170,11 @@ fn every_default_is_documented_and_every_documented_key_is_read() {
         settings.channels.len(),
         settings.banks.len(),
         settings.schedules.len(),
+        settings.approvals.two_people_from.len(),
     );
-    assert_eq!(lists, (1, 1, 1, 1));
+    assert_eq!(lists, (1, 1, 1, 2, 1));
+    // Also as payloads with a date in them.
+    schedule::plans(&settings.schedules).unwrap();
     for (name, value) in [
         ("CLEARDAY_DATABASE__CONNECTIONS_MAX", "1"),
         ("CLEARDAY_HTTP__LISTEN", "[::1]:80"),
@@ -257,6 +279,7 @@ fn a_bad_variable_is_refused_with_its_name() {
 fn a_bad_file_is_refused_with_its_key_and_line() {
     let person = |change: &str| format!("[[people]]\n{change}\n");
     let digest = format!("token_sha256 = \"{DIGEST}\"");
+    let limit = |keys: &str| format!("[[approvals.two_people_from]]\n{keys}\n");
     let complete = format!("name = \"a\"\nrole = \"viewer\"\n{digest}");
     #[rustfmt::skip]
     let table = [
@@ -265,7 +288,7 @@ fn a_bad_file_is_refused_with_its_key_and_line() {
         ("[http]\nlitsen = \"127.0.0.1:1\"", "clearday.toml line 2: `http.litsen` is not a setting; did you mean `http.listen`?"),
         ("[http]\nport = 1", "clearday.toml line 2: `http.port` is not a setting; there is listen"),
         ("\n[htpp]\nlisten = \"127.0.0.1:1\"", "clearday.toml line 2: `htpp` is not a setting; did you mean `http`?"),
-        ("[mail]\nhost = \"h\"", "clearday.toml line 1: `mail` is not a setting; there is database, redis, http, jobs, log, statements, people, channels, banks, schedules"),
+        ("[mail]\nhost = \"h\"", "clearday.toml line 1: `mail` is not a setting; there is database, redis, http, jobs, log, statements, approvals, people, channels, banks, schedules"),
         ("http = 5", "clearday.toml line 1: `http`: must be a section with keys of its own"),
         ("[people]\nname = \"a\"", "clearday.toml line 1: `people`: must be a list: its name in double brackets, once for each item"),
         ("[jobs]\nlease_seconds = \"20\"", "clearday.toml line 2: `jobs.lease_seconds`: must be a whole number, not string \"20\""),
@@ -290,7 +313,21 @@ fn a_bad_file_is_refused_with_its_key_and_line() {
         (&person("token = \"a-token\""), "clearday.toml line 2: `people[0].token` is not a setting; did you mean `people[0].token_sha256`?"),
         (&person("expires_at = 2027-01-01"), "clearday.toml line 2: `people[0].expires_at`: \"2027-01-01\" is not an instant; write RFC 3339 with a zone, like \"2026-03-01T09:00:00+08:00\""),
         (&person(&format!("{complete}\n[[people]]\n{complete}")), "clearday.toml line 6: `people[1].name`: is also the name of people[0]"),
+        (&person(&format!("{complete}\n[[people]]\n{}", complete.replace("\"a\"", "\"A\"").replace(DIGEST, &"00".repeat(32)))), "clearday.toml line 6: `people[1].name`: is also the name of people[0]"),
+        (&person(&complete.replace("\"a\"", "\" a\"")), "clearday.toml line 2: `people[0].name`: must have no blanks around it and no control character"),
+        (&person(&complete.replace("\"a\"", "\"a\\u0000\"")), "clearday.toml line 2: `people[0].name`: must have no blanks around it and no control character"),
         (&person(&format!("{complete}\n[[people]]\n{}", complete.replace("\"a\"", "\"b\""))), "clearday.toml line 8: `people[1].token_sha256`: is also the token_sha256 of people[0]"),
+        ("[approvals]\nlimit = 1", "clearday.toml line 2: `approvals.limit` is not a setting; there is two_people_from"),
+        ("[approvals]\ntwo_people_from = \"50000\"", "clearday.toml line 2: `approvals.two_people_from`: must be a list: its name in double brackets, once for each item"),
+        (&limit("currency = \"RMB\""), "clearday.toml line 2: `approvals.two_people_from[0].currency`: \"RMB\" is not an ISO 4217 currency code, like \"CNY\""),
+        (&limit("currency = \"CNY\""), "clearday.toml line 1: `approvals.two_people_from[0]`: lacks `amount`"),
+        (&limit("amount = \"1\""), "clearday.toml line 1: `approvals.two_people_from[0]`: lacks `currency`"),
+        (&limit("amount = 50000"), "clearday.toml line 2: `approvals.two_people_from[0].amount`: must be a string, not integer `50000`"),
+        (&limit("amount = \"\""), "clearday.toml line 2: `approvals.two_people_from[0].amount`: is empty; leave it out, or give it a value"),
+        (&limit("currency = \"CNY\"\namount = \"50,000\""), "clearday.toml line 3: `approvals.two_people_from[0].amount`: \"50,000\" is not an amount; write it in digits, like \"12.34\""),
+        (&limit("currency = \"CNY\"\namount = \"0.001\""), "clearday.toml line 3: `approvals.two_people_from[0].amount`: \"0.001\" is finer than the minor unit of CNY (2 decimal places)"),
+        (&limit("currency = \"CNY\"\namount = \"-1\""), "clearday.toml line 3: `approvals.two_people_from[0].amount`: must not be negative"),
+        (&limit("currency = \"CNY\"\namount = \"1\"\n[[approvals.two_people_from]]\ncurrency = \"CNY\"\namount = \"2\""), "clearday.toml line 5: `approvals.two_people_from[1].currency`: is also the currency of approvals.two_people_from[0]"),
         ("[[channels]]\nname = \"a b\"", "clearday.toml line 2: `channels[0].name`: a channel name is printable ASCII without spaces; character 2 is not"),
         ("[[channels]]\nname = \"a\"\nconnector = \"sandbox\"\nurl = \"127.0.0.1\"", "clearday.toml line 4: `channels[0].url`: must start with https:// or http://"),
         ("[[channels]]\nname = \"a\"\nconnector = \"sandbox\"\nurl = \"http://h\"\nrequest_timeout_seconds = 0", "clearday.toml line 5: `channels[0].request_timeout_seconds`: must be 1 to 3600 seconds, not 0"),
@@ -299,6 +336,30 @@ fn a_bad_file_is_refused_with_its_key_and_line() {
     ];
     for (text, expected) in table {
         assert_eq!(refusal(load_text(text)), expected, "{text}");
+    }
+}
+
+#[test]
+fn how_a_schedule_catches_up_is_said_once_and_for_all_ticks_only() {
+    let schedule = |more: &str| {
+        let text = "[[schedules]]\nname = \"d\"\ncron = \"0 1 * * *\"\nzone = \"UTC\"\nkind = \"settlement_run\"\n\
+                    payload = '{\"version\":1,\"through\":\"{date}\"}'\n";
+        load_text(&format!("{text}{more}"))
+    };
+    let settings = schedule("").unwrap();
+    assert_eq!(settings.schedules[0].catch_up, CatchUp::Coalesce);
+    let settings = schedule("catch_up = \"all\"\ncatch_up_max = 1000").unwrap();
+    assert_eq!(settings.schedules[0].catch_up_max, Some(1_000));
+    #[rustfmt::skip]
+    let table = [
+        ("catch_up = \"none\"", "clearday.toml line 7: `schedules[0].catch_up`: must be one of coalesce, all, skip, not \"none\""),
+        ("catch_up = \"all\"\ncatch_up_max = 0", "clearday.toml line 8: `schedules[0].catch_up_max`: must be 1 to 1000, not 0"),
+        ("catch_up = \"all\"\ncatch_up_max = 1001", "clearday.toml line 8: `schedules[0].catch_up_max`: must be 1 to 1000, not 1001"),
+        ("catch_up_max = 5", "clearday.toml line 7: `schedules[0].catch_up_max`: belongs to `catch_up = \"all\"`"),
+        ("catch_up = \"skip\"\ncatch_up_max = 5", "clearday.toml line 8: `schedules[0].catch_up_max`: belongs to `catch_up = \"all\"`"),
+    ];
+    for (more, expected) in table {
+        assert_eq!(refusal(schedule(more)), expected);
     }
 }
 
@@ -366,4 +427,31 @@ fn what_is_wrong_with_a_bank_is_named() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn the_sequence_of_charging_names_every_group_once() {
+    let complete = "other, credit_card,customer_account, stored_value_card";
+    let settings = load_variables(&[("CLEARDAY_AUTHORIZATION__SEQUENCE", complete)]).unwrap();
+    let names: Vec<&str> = settings
+        .authorization
+        .sequence
+        .iter()
+        .map(|group| group.as_str())
+        .collect();
+    assert_eq!(names.join(", "), "other, credit_card, customer_account, stored_value_card");
+    let refused = "clearday.toml:2: authorization.sequence: must name each of credit_card, \
+                   customer_account, stored_value_card, other once, in the order of charging";
+    for sequence in ["[\"other\"]", "[]"] {
+        let text = format!("[authorization]\nsequence = {sequence}\n");
+        assert_eq!(refusal(load_text(&text)), refused);
+    }
+    let unknown = "[authorization]\nsequence = [\"cash\"]\n";
+    assert_eq!(
+        refusal(load_text(unknown)),
+        "clearday.toml:2: authorization.sequence[0]: must be one of credit_card, customer_account, \
+         stored_value_card, other, not \"cash\""
+    );
+    let nowhere = "[authorization]\nzone = \"Asia/Nowhere\"\n";
+    assert!(refusal(load_text(nowhere)).contains("is not a time zone of the IANA data"));
 }

@@ -3,8 +3,10 @@
 #![cfg(test)]
 
 use chrono::TimeDelta;
+use clearday::connectors::messages::UPSTREAM;
 use clearday::connectors::sandbox::{Fault, HoldEvent, HoldStatus, Operation};
 use clearday::domain::authorization::{Authorization, AuthorizationState, reference_for};
+use clearday::domain::import::orders::{OrderRow, ToldOrder, ToldStatus};
 use clearday::domain::job::{Job, JobState};
 use clearday::domain::ledger::Account;
 use clearday::domain::order::OrderState;
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 use crate::support::house::{House, Mode, eventually, expiry_of, noon};
 use crate::support::in_both_modes;
 use crate::support::mortal::MortalDaemon;
+use crate::support::sandbox::cny as minor;
 
 in_both_modes! {
     an_order_accepted_while_its_channel_was_down_is_authorized_later: channel_down;
@@ -35,10 +38,13 @@ in_both_modes! {
     a_part_that_was_taken_of_an_order_that_expired_is_told: partial_capture;
     nothing_is_authorized_at_the_deadline: deadline;
     what_a_withdrawn_order_holds_is_let_go: cancelled;
+    what_is_held_is_let_go_as_soon_as_upstream_withdraws_the_order: withdrawn;
     an_order_that_got_cheaper_keeps_what_it_owes: cheaper;
     a_second_job_for_an_authorized_order_changes_nothing: second_job;
     an_authorization_that_lapsed_is_asked_for_again: lapsed;
     what_contradicts_the_order_goes_to_the_dead_letters: contradiction;
+    upstream_is_told_the_answer_signed_and_under_one_id: told_upstream;
+    the_answer_stands_when_nobody_can_be_told: nobody_to_tell;
 }
 
 // --- stories ---------------------------------------------------------------------------------
@@ -369,6 +375,32 @@ async fn cancelled(house: House) {
     house.close().await;
 }
 
+async fn withdrawn(house: House) {
+    house.open_order("O-1", "O-1").await;
+    let job = submit(&house, "key", &order(&[method("card")])).await;
+    house.job_reaches(job, JobState::Done).await;
+    let row = OrderRow {
+        line: 2,
+        told: ToldOrder {
+            order_no: "O-1".parse().unwrap(),
+            group_no: "O-1".parse().unwrap(),
+            merchant_id: "M-1".parse().unwrap(),
+            total: minor(1_234),
+            status: ToldStatus::Cancelled,
+            expires_at: noon() + TimeDelta::hours(1),
+        },
+        reference: None,
+    };
+    house.engine().import_orders(&[row]).await.unwrap();
+    let voided = eventually(async || {
+        let state = state(&house, "card").await;
+        (state == AuthorizationState::Voided).then_some(())
+    });
+    voided.await.unwrap();
+    assert_eq!(count(&house, HoldEvent::Void, "card"), 1);
+    house.close().await;
+}
+
 async fn cheaper(house: House) {
     let mut payload = order(&[method("card")]);
     payload["order"]["total"] = cny("20.00");
@@ -431,6 +463,45 @@ async fn contradiction(house: House) {
     let job = submit(&house, "key", &payload).await;
     let dead = house.job_reaches(job, JobState::Dead).await;
     assert_eq!(dead.note, "order O-1 is merchant M-1's, not M-2's");
+    house.close().await;
+}
+
+async fn told_upstream(house: House) {
+    let url = house.mailroom.webhook_url(UPSTREAM);
+    let endpoint = UPSTREAM.parse().unwrap();
+    let mailroom = &house.mailroom.handle;
+    mailroom.queue_fault(Operation::CallWebhook, &endpoint, Fault::LostAnswer);
+    let mut payload = order(&[method("card")]);
+    payload["callback_url"] = json!(url);
+    let job = submit(&house, "key", &payload).await;
+    house.job_waits(job, "authorized; telling upstream: ").await;
+    assert_eq!(successful(&house, job).await, "Y", "it can be read before it is told");
+    settle(&house, job).await;
+    let done = house.job(job).await;
+    assert_eq!(done.note, "authorized; telling upstream: webhook delivered");
+    let calls = mailroom.webhooks();
+    assert_eq!(calls.len(), 2, "its answer was lost, so it is told again");
+    assert!(calls.iter().all(|call| call.is_verified));
+    assert_eq!(calls[0].id, calls[1].id);
+    let told: Value = serde_json::from_str(&calls[1].body).unwrap();
+    assert_eq!(told["type"], "deferred_authorization.answered");
+    assert_eq!(told["data"], answer(&house, job).await);
+    assert_eq!(count(&house, HoldEvent::Authorize, "card"), 1);
+    house.close().await;
+}
+
+async fn nobody_to_tell(house: House) {
+    let mut payload = order(&[method("card")]);
+    // No keys are there to sign with.
+    payload["callback_url"] = json!("http://127.0.0.1:9/");
+    let job = submit(&house, "key", &payload).await;
+    let done = house.job_reaches(job, JobState::Done).await;
+    assert!(
+        done.note.starts_with("authorized; telling upstream: webhook exhausted ("),
+        "{}",
+        done.note
+    );
+    assert_eq!(successful(&house, job).await, "Y");
     house.close().await;
 }
 

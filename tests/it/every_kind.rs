@@ -5,11 +5,12 @@
 use chrono::TimeDelta;
 use clearday::domain::job::JobState;
 use clearday::domain::job::is_carried_out;
+use clearday::domain::partner::Delivery;
 use clearday::engine::Acceptance;
-use clearday::store::{authorizations, orders, reconciliations};
+use clearday::store::{authorizations, notices, orders, reconciliations};
 use clearday_jobs::{JobId, JobKind, example_for};
 
-use crate::support::house::{House, Mode, expiry_of};
+use crate::support::house::{House, Mode, expiry_of, request_of};
 use crate::support::in_both_modes;
 
 in_both_modes! {
@@ -56,7 +57,14 @@ async fn scene(house: &House, kind: JobKind) -> Option<String> {
                             "token":"tok_1","charge_sequence":1,"capture":"manual"}]}"#
                 .to_owned(),
         ),
-        JobKind::SettlementRun | JobKind::PartnerNotification => {
+        JobKind::PartnerNotification => {
+            house
+                .open_order_until("O-9", "O-9", house.clock.now() + TimeDelta::days(1))
+                .await;
+            house.partner("P-1", Delivery::All).await;
+            Some(request_of("O-9", "P-1"))
+        }
+        JobKind::SettlementRun => {
             assert!(!is_carried_out(kind), "{kind} needs a scene here");
             None
         }
@@ -77,10 +85,18 @@ async fn world(house: &House) -> String {
     let held = authorizations::of_order(&mut tx, &"O-2".parse().unwrap())
         .await
         .unwrap();
+    let (order_no, partner) = ("O-9".parse().unwrap(), "P-1");
+    let notices = notices::to_recipient(&mut tx, &order_no, partner)
+        .await
+        .unwrap();
+    let mailroom = &house.mailroom.handle;
+    let arrived = (mailroom.sms(), mailroom.mails(), mailroom.webhooks());
     let effects = house.sandbox.handle.effects();
     let holds = house.sandbox.handle.hold_books();
     let holds = holds.effects();
-    format!("{orders:#?}\n{runs:#?}\n{open:#?}\n{vanished:#?}\n{held:#?}\n{effects:#?}\n{holds:#?}")
+    format!(
+        "{orders:#?}\n{runs:#?}\n{open:#?}\n{vanished:#?}\n{held:#?}\n{effects:#?}\n{holds:#?}\n{notices:#?}\n{arrived:#?}"
+    )
 }
 
 async fn run_to_its_end(house: &House, kind: JobKind, key: &str, payload: &str) -> JobId {

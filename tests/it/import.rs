@@ -3,8 +3,10 @@
 
 use chrono::TimeDelta;
 use clearday::cli::exit::Exit;
+use clearday::formats;
 use serde_json::{Value, json};
 
+use crate::support::bad_values::{self, csv_row};
 use crate::support::command_line::CommandLine;
 use crate::support::servers::TestDatabase;
 
@@ -44,6 +46,8 @@ on_both! {
     how_a_record_went_may_change
     one_bad_row_refuses_the_whole_file_of_records
     records_arrive_by_the_thousand
+    every_column_of_a_record_is_refused_by_line_and_name
+    every_column_of_an_order_is_refused_by_line_and_name
 }
 
 /// Imports rows under a header and gives back `[new, changed, unchanged]`.
@@ -297,6 +301,55 @@ async fn records_arrive_by_the_thousand(database: &TestDatabase) {
     );
 }
 
+async fn every_column_of_a_record_is_refused_by_line_and_name(database: &TestDatabase) {
+    bad_values::RECORDS.assert_covers(&formats::records::COLUMNS.names);
+    every_bad_value_is_refused(database, "records", &bad_values::RECORDS, "record_no").await;
+}
+
+async fn every_column_of_an_order_is_refused_by_line_and_name(database: &TestDatabase) {
+    bad_values::ORDERS.assert_covers(&formats::orders::COLUMNS.names);
+    every_bad_value_is_refused(database, "orders", &bad_values::ORDERS, "order_no").await;
+    // The two orders of the last, good file.
+    let line = CommandLine::on(database).await;
+    assert_eq!(jobs(&line).await.len(), 2);
+}
+
+/// As CSV and as JSON lines, each with a good row before it and one behind it: neither is kept.
+async fn every_bad_value_is_refused(
+    database: &TestDatabase,
+    content: &str,
+    table: &bad_values::Table,
+    number: &str,
+) {
+    let line = CommandLine::on(database).await;
+    for (column, value, reason) in table.bad {
+        let rows = [
+            table.with(number, "before"),
+            table.with(column, value),
+            table.with(number, "behind"),
+        ];
+        let rows_of = |row: fn(&[(&'static str, String)]) -> String| {
+            rows.each_ref().map(|cells| row(cells)).join("\n")
+        };
+        let csv = format!("{}\n{}\n", table.header(), rows_of(csv_row));
+        for (text, at) in [(csv, 3), (rows_of(bad_values::json_row), 2)] {
+            let words = format!("import --type {content} -");
+            let said = line.run_with(&words, &text).await.refused();
+            assert_eq!(
+                said,
+                format!("clearday: -: line {at}, column {column}: {reason}")
+            );
+        }
+    }
+    // Nothing of all these files is left.
+    let good = ["before", "behind"].map(|name| csv_row(&table.with(number, name)));
+    let good = good.each_ref().map(String::as_str);
+    assert_eq!(
+        import(&line, content, &table.header(), &good).await,
+        [2, 0, 0]
+    );
+}
+
 #[tokio::test]
 async fn the_same_file_twice_at_once_is_imported_once() {
     let database = TestDatabase::postgres().await;
@@ -320,6 +373,38 @@ async fn the_same_file_twice_at_once_is_imported_once() {
     let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
     assert_eq!(import(&line, "orders", ORDERS, &rows).await, [0, 0, 50]);
     assert_eq!(jobs(&line).await.len(), 50);
+    database.close().await;
+}
+
+/// Two files that tell of the same records in different orders, known and new ones mixed.
+#[tokio::test]
+async fn files_of_the_same_records_at_once_wait_for_each_other() {
+    let database = TestDatabase::postgres().await;
+    let line = CommandLine::on(&database).await;
+    let record = |n: u32, fee: u32| {
+        format!("P{n:05},payment,wechat_pay,,M1,1,CNY,0.0{fee},succeeded,2026-03-02T09:00:00Z,,,")
+    };
+    let known: Vec<String> = (0..4_500).step_by(3).map(|n| record(n, 0)).collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    import(&line, "records", RECORDS, &known).await;
+    let import_of = |fee: u32, numbers: &mut dyn Iterator<Item = u32>| {
+        let rows: Vec<String> = numbers.map(|n| record(n, fee)).collect();
+        let text = format!("{RECORDS}\n{}\n", rows.join("\n"));
+        let file = line.file(&format!("{fee}.csv"), text);
+        format!("import --type records --format json {file}")
+    };
+    let (forwards, backwards) = (
+        import_of(1, &mut (0..4_000)),
+        import_of(2, &mut (500..4_500).rev()),
+    );
+    let (one, other) = tokio::join!(line.run(&forwards), line.run(&backwards));
+    let (one, other) = (one.json(), other.json());
+    let new = |summary: &Value| summary["new"].as_u64().unwrap();
+    assert_eq!(new(&one) + new(&other), 3_000);
+    assert_eq!(
+        (&one["rows"], &other["rows"]),
+        (&json!(4_000), &json!(4_000))
+    );
     database.close().await;
 }
 

@@ -1,8 +1,11 @@
 //! One test binary: a file per job and per promise.
 
+mod approvals;
 mod authorizing_channels;
 mod bank;
+mod bank_statement;
 mod bills;
+mod booking;
 mod calendar;
 mod chaos;
 mod cli;
@@ -14,10 +17,14 @@ mod every_kind;
 mod http;
 mod import;
 mod killed;
+mod messages;
 mod order_expiry;
+mod packaging;
+mod partner_notification;
 mod reconcile_files;
 mod reconciliation;
 mod schedule;
+mod setup_import;
 mod statement;
 mod store_conformance;
 mod support;

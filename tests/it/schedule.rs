@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use clearday::clock::{Clock, Ids};
 use clearday::config;
-use clearday::engine::{Bell, Engine};
+use clearday::engine::{Bell, Engine, TickPlan};
 use clearday::schedule::{Plan, plans, run};
 use clearday::store::jobs::{self, JobFilter};
 use clearday::store::{Store, ticks};
@@ -86,6 +86,15 @@ impl Wall {
         fired.expect("no tick fired").unwrap()
     }
 
+    /// Fails unless every tick since the start has its row, and no row is of another.
+    async fn assert_each_once(&self, plan: &Plan, count: usize) {
+        let due = plan.due_between(noon(), self.clock.now(), usize::MAX);
+        let mut tx = self.store.read().await.unwrap();
+        let decided = ticks::list(&mut tx, 100_000).await.unwrap();
+        assert_eq!(decided.len(), count);
+        assert!(decided.iter().rev().map(|tick| tick.due_at).eq(due));
+    }
+
     async fn stop(mut self) -> Vec<String> {
         self.stop.cancel();
         let stopped = tokio::time::timeout(PATIENCE, async {
@@ -100,7 +109,7 @@ impl Wall {
     /// Every decided tick, the newest first.
     async fn fates(&self) -> Vec<String> {
         let mut tx = self.store.read().await.unwrap();
-        let decided = ticks::list(&mut tx, 1_000).await.unwrap();
+        let decided = ticks::list(&mut tx, 100_000).await.unwrap();
         let line = |tick: &ticks::Tick| {
             format!(
                 "{} {} {}",
@@ -121,6 +130,8 @@ fn configured(name: &str, cron: &str, zone: chrono_tz::Tz) -> config::Schedule {
         kind: JobKind::Reconciliation,
         payload: r#"{"version":1,"channel":"wechat_pay","statements":["{date}.csv"]}"#.to_owned(),
         days_back: 1,
+        catch_up: config::CatchUp::Coalesce,
+        catch_up_max: None,
     }
 }
 
@@ -229,6 +240,93 @@ async fn a_clock_that_jumps_loses_no_tick_and_repeats_none() {
     let mut minutes: Vec<String> = fates.iter().map(minute).collect();
     minutes.dedup();
     assert_eq!((fates.len(), minutes.len(), fired), (8, 8, 4), "{fates:?}");
+}
+
+/// The spring change of Berlin: what the clock leaves out is due where it goes on, once.
+#[tokio::test]
+async fn three_daemons_fire_every_tick_once_over_a_gap_of_the_clock() {
+    let database = TestDatabase::postgres().await;
+    let mut wall = Wall::new(database.url()).await;
+    let to_spring: DateTime<Utc> = "2026-03-29T00:00:00Z".parse().unwrap();
+    wall.clock.advance(to_spring - noon());
+    let berlin = configured("berlin", "*/30 * * * *", chrono_tz::Europe::Berlin);
+    let plans = plans(&[berlin]).unwrap();
+    wall.follow_from_now(&plans).await;
+    for _ in 0..3 {
+        wall.start_daemon(&plans);
+    }
+    // From 01:00 to 01:30 winter time, then 02:00 and 02:30 that never come, then 03:30 summer time.
+    for _ in 0..4 {
+        wall.clock.advance(TimeDelta::minutes(30));
+        wall.until_fired().await;
+    }
+    assert_eq!(
+        wall.stop().await,
+        [
+            "berlin 03-29T02:00 fired",
+            "berlin 03-29T01:30 fired",
+            "berlin 03-29T01:00 fired",
+            "berlin 03-29T00:30 fired"
+        ]
+    );
+}
+
+/// Over both changes of Berlin's clock, by three daemons that all wake at the end of it.
+#[tokio::test]
+async fn a_year_of_downtime_leaves_no_tick_absent_and_none_twice() {
+    let database = TestDatabase::postgres().await;
+    let mut wall = Wall::new(database.url()).await;
+    let berlin = configured("berlin", "15 */2 * * *", chrono_tz::Europe::Berlin);
+    let plans = plans(&[berlin]).unwrap();
+    wall.follow_from_now(&plans).await;
+    wall.clock.advance(TimeDelta::days(365));
+    for _ in 0..3 {
+        wall.start_daemon(&plans);
+    }
+    wall.until_fired().await;
+    // Twelve times a day; what the gap leaves out is due at its end, what the fold shows twice once.
+    wall.assert_each_once(&plans[0], 12 * 365).await;
+}
+
+#[tokio::test]
+async fn a_week_of_downtime_leaves_no_minute_without_its_row() {
+    let database = TestDatabase::postgres().await;
+    let mut wall = Wall::new(database.url()).await;
+    let minutely = configured("minutely", "* * * * *", chrono_tz::Asia::Shanghai);
+    let plans = plans(&[minutely]).unwrap();
+    wall.follow_from_now(&plans).await;
+    wall.clock.advance(TimeDelta::days(7));
+    for _ in 0..3 {
+        wall.start_daemon(&plans);
+    }
+    wall.until_fired().await;
+    wall.assert_each_once(&plans[0], 10_080).await;
+    let fates = wall.stop().await;
+    let count = |fate: &str| fates.iter().filter(|line| line.ends_with(fate)).count();
+    assert_eq!(
+        (count("fired"), count("coalesced"), count("missed")),
+        (1, 999, 9_080)
+    );
+}
+
+#[tokio::test]
+async fn three_daemons_whose_clock_jumps_to_and_fro_decide_each_minute_once() {
+    let database = TestDatabase::postgres().await;
+    let mut wall = Wall::new(database.url()).await;
+    let minutely = configured("minutely", "* * * * *", chrono_tz::UTC);
+    let plans = plans(&[minutely]).unwrap();
+    wall.follow_from_now(&plans).await;
+    for _ in 0..3 {
+        wall.start_daemon(&plans);
+    }
+    for minutes in [5, -5, 6, -5, -1, 7, 5] {
+        wall.clock.advance(TimeDelta::minutes(minutes));
+        // Only where there is a minute that no earlier jump has reached.
+        if [5, 6, 7].contains(&minutes) {
+            wall.until_fired().await;
+        }
+    }
+    wall.assert_each_once(&plans[0], 12).await;
 }
 
 #[tokio::test]

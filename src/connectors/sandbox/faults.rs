@@ -31,6 +31,14 @@ pub enum Operation {
     PayOut,
     /// A payer asks the bank where a payout stands.
     QueryPayout,
+    /// Somebody hands an SMS to the gateway.
+    SendSms,
+    /// Somebody asks the gateway what became of an SMS.
+    QuerySms,
+    /// Somebody sends an e-mail.
+    SendMail,
+    /// Somebody calls an endpoint.
+    CallWebhook,
 }
 
 /// What goes wrong.

@@ -12,11 +12,13 @@ mod bank_statement;
 pub mod books;
 pub mod channel;
 mod connection;
+mod disturbance;
 pub mod faults;
 mod handle;
 pub mod hold_books;
 mod hold_face;
 mod holds;
+pub mod mailroom;
 mod messages;
 pub mod server;
 

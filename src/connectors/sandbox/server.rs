@@ -5,7 +5,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Json, Path, State};
@@ -14,13 +13,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use clearday_jobs::Reference;
 use tokio::net::TcpListener;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::bank_face;
 use super::books::Refusal;
-use super::connection::{Cord, Cut, CuttableListener};
-use super::faults::{Fault, FaultTicket, Operation};
+use super::connection::{Cord, CuttableListener};
+use super::disturbance::Disturbance;
+use super::faults::{FaultTicket, Operation};
 use super::handle::SandboxHandle;
 use super::hold_face;
 use super::messages::{
@@ -173,53 +172,22 @@ impl Face {
         let Some((fault, ticket)) = self.sandbox.take_fault(operation, reference) else {
             return answer();
         };
-        match fault {
-            Fault::LostRequest => {
-                cord.pull(Cut::Close);
-                ticket.strike();
-                unheard()
-            }
-            Fault::Unavailable => {
-                ticket.strike();
-                let message = "try again later; nothing was done";
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                error(status, NOT_PROCESSED, message, Some(reference))
-            }
-            Fault::LostAnswer => {
-                let answer = answer();
-                cord.pull(Cut::Reset);
-                ticket.strike();
-                answer
-            }
-            Fault::ErrorAfterEffect => {
-                drop(answer());
-                ticket.strike();
-                let status = StatusCode::INTERNAL_SERVER_ERROR;
-                error(status, "internal", "something went wrong", Some(reference))
-            }
-            Fault::SlowAnswer { delay_ms } => {
-                let answer = answer();
-                ticket.strike();
-                tokio::select! {
-                    () = sleep(Duration::from_millis(delay_ms)) => {}
-                    () = self.wait_until_let_go(&ticket) => {}
-                }
-                answer
-            }
-            Fault::HeldAnswer => {
-                let answer = answer();
-                ticket.strike();
-                self.wait_until_let_go(&ticket).await;
-                answer
-            }
-        }
-    }
-
-    async fn wait_until_let_go(&self, ticket: &FaultTicket) {
-        tokio::select! {
-            () = ticket.wait_until_released() => {}
-            () = self.stop.cancelled() => {}
-        }
+        let unavailable = || {
+            let message = "try again later; nothing was done";
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            error(status, NOT_PROCESSED, message, Some(reference))
+        };
+        let broken = || {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            error(status, "internal", "something went wrong", Some(reference))
+        };
+        let disturbance = Disturbance {
+            fault,
+            ticket,
+            cord,
+            stop: &self.stop,
+        };
+        disturbance.strike(answer, unavailable, broken).await
     }
 }
 
@@ -238,11 +206,6 @@ pub(super) fn key_missing(reference: &Reference) -> Response {
         "this wants the header Idempotency-Key",
         Some(reference),
     )
-}
-
-/// What a handler returns when its connection is cut and nobody will read it.
-fn unheard() -> Response {
-    StatusCode::OK.into_response()
 }
 
 fn reply<Body: serde::Serialize>(reference: &Reference, answer: Result<Body, Refusal>) -> Response {

@@ -3,7 +3,9 @@
 //! An import repeats itself without effect: a row that tells nothing new changes nothing, and a
 //! row that contradicts what is known refuses the whole file with its line and column.
 
+pub mod merchants;
 pub mod orders;
+pub mod partners;
 pub mod plan;
 pub mod records;
 

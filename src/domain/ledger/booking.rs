@@ -13,6 +13,7 @@ use clearday_jobs::{Money, Reference};
 use super::events::{Built, capture, channel_fee, record_subject, refund};
 use super::{Booking, Entry, Fact, FactKey, FactKind, FactSource, LedgerError};
 use crate::domain::china::china_day;
+use crate::domain::merchant::{CouponRule, FundsFlow};
 use crate::domain::record::{Record, RecordKind};
 
 /// A record with what is known of it beside.
@@ -22,6 +23,8 @@ pub struct Bookable {
     pub record: Record,
     /// The channel's trade number where the record does not tell it: from the reference that was paid.
     pub trade_no: Option<Reference>,
+    /// Of a refund: how its payment is booked, where it is known.
+    pub payment_booking: Option<Booking>,
     /// The channel's fee that is booked.
     pub booked_fee: Option<Money>,
     /// In how many entries.
@@ -71,6 +74,26 @@ pub fn fact_keys(it: &Bookable) -> Vec<FactKey> {
     keys.collect()
 }
 
+/// The rule a merchant's policy makes. It holds for what is booked from then on; of a merchant who is
+/// not known, coupons go by their funder.
+pub const fn rule_of(funds_flow: FundsFlow, coupons: CouponRule) -> Booking {
+    match funds_flow {
+        FundsFlow::Direct => Booking::Direct,
+        FundsFlow::Collected => match coupons {
+            CouponRule::ByFunder => Booking::ByFunder,
+            CouponRule::Excluded => Booking::CouponExcluded,
+        },
+    }
+}
+
+/// A refund takes back what its payment gave, whatever rule its merchant has by now.
+fn rule_for(it: &Bookable, of_merchant: Booking) -> Booking {
+    match it.payment_booking {
+        Some(rule @ (Booking::ByFunder | Booking::CouponExcluded | Booking::Direct)) => rule,
+        Some(Booking::Elsewhere) | None => of_merchant,
+    }
+}
+
 /// Decides how a record is booked: by the rule of its merchant, unless its money is booked otherwise.
 ///
 /// `known` tells of each of [`fact_keys`].
@@ -85,7 +108,11 @@ pub fn decide_booking(
         .iter()
         .filter_map(known)
         .any(|fact| fact.is_booked || told_otherwise(fact, record));
-    let booking = if is_taken { Booking::Elsewhere } else { rule };
+    let booking = if is_taken {
+        Booking::Elsewhere
+    } else {
+        rule_for(it, rule)
+    };
     Ok(match booking {
         Booking::ByFunder | Booking::CouponExcluded => RecordBooking {
             booking,
@@ -168,6 +195,7 @@ mod tests {
                 coupon: None,
             },
             trade_no: None,
+            payment_booking: None,
             booked_fee: None,
             fee_entries: 0,
         }
@@ -235,6 +263,32 @@ mod tests {
             }
         }
         assert_eq!(answer(Booking::Direct, None, "T1"), "direct: - - T1");
+    }
+
+    #[test]
+    fn a_refund_goes_by_the_rule_of_its_payment() {
+        let told = |payment_booking, of_merchant| {
+            let mut it = bookable(RecordKind::Refund, None);
+            it.payment_booking = payment_booking;
+            decide_booking(&it, of_merchant, |_| None).unwrap().booking
+        };
+        for of_merchant in [Booking::ByFunder, Booking::CouponExcluded, Booking::Direct] {
+            assert_eq!(told(None, of_merchant), of_merchant);
+            assert_eq!(told(Some(Booking::Elsewhere), of_merchant), of_merchant);
+            for of_payment in [Booking::ByFunder, Booking::CouponExcluded, Booking::Direct] {
+                assert_eq!(told(Some(of_payment), of_merchant), of_payment);
+            }
+        }
+    }
+
+    #[test]
+    fn a_policy_makes_a_rule() {
+        let (collected, direct) = (FundsFlow::Collected, FundsFlow::Direct);
+        let (by_funder, excluded) = (CouponRule::ByFunder, CouponRule::Excluded);
+        assert_eq!(rule_of(collected, by_funder), Booking::ByFunder);
+        assert_eq!(rule_of(collected, excluded), Booking::CouponExcluded);
+        assert_eq!(rule_of(direct, by_funder), Booking::Direct);
+        assert_eq!(rule_of(direct, excluded), Booking::Direct);
     }
 
     #[test]

@@ -275,6 +275,17 @@ pub fn second_debit(
     book(occasion, EntryEvent::SecondDebit, Some(merchant), legs)
 }
 
+/// The second payment of a part was the one outside of clearday: what was in transit offline is owed back.
+pub fn second_payment_offline(
+    occasion: Occasion<'_>,
+    merchant: &MerchantId,
+    amount: Money,
+) -> Built {
+    let (from, to) = (Account::MerchantOverpaid, Account::OfflineInTransit);
+    let legs = within(merchant, from, to, amount);
+    book(occasion, EntryEvent::SecondDebit, Some(merchant), legs)
+}
+
 /// A channel paid us.
 pub fn deposit(
     occasion: Occasion<'_>,

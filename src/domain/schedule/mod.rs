@@ -9,6 +9,7 @@
 //! lists, ranges, steps and three-letter names; Sunday is 0 or 7. Where both the day of month and
 //! the day of week are restricted, a day that meets either will do.
 
+mod catch_up;
 mod fields;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 
+pub use catch_up::{CatchUp, LATE_AFTER, TickFate};
 use fields::Field;
 
 /// Longer than anybody writes; a list of every minute has 169 characters.
@@ -144,6 +146,31 @@ impl Schedule {
             due.push(instant);
         }
         due.reverse();
+        due
+    }
+
+    /// The instants due after `from` and before `until`, oldest first, at most `limit` of the oldest.
+    pub fn due_before(
+        &self,
+        from: DateTime<Utc>,
+        until: DateTime<Utc>,
+        limit: usize,
+    ) -> Vec<DateTime<Utc>> {
+        let mut due: Vec<DateTime<Utc>> = Vec::new();
+        let oldest = self
+            .times_after(self.shown(from))
+            .filter_map(|time| self.first_instant_showing(time))
+            .skip_while(|instant| *instant <= from)
+            .take_while(|instant| *instant < until);
+        for instant in oldest {
+            if due.last() == Some(&instant) {
+                continue;
+            }
+            if due.len() >= limit {
+                break;
+            }
+            due.push(instant);
+        }
         due
     }
 

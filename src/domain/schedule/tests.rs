@@ -391,6 +391,13 @@ proptest! {
         prop_assert!(next > until);
         let newest: Vec<_> = due.iter().rev().take(5).rev().copied().collect();
         prop_assert_eq!(schedule.due_between(from, until, 5), newest);
+
+        // The oldest of them from the start, and none at the end itself.
+        let end = due.last().copied().unwrap_or(until);
+        let before: Vec<_> = due.iter().copied().filter(|instant| *instant < end).collect();
+        prop_assert_eq!(&schedule.due_before(from, end, 10_000), &before);
+        let oldest: Vec<_> = before.iter().take(5).copied().collect();
+        prop_assert_eq!(schedule.due_before(from, end, 5), oldest);
     }
 
     /// The crate's own walk, where it is right: without changes of the clock and with one kind

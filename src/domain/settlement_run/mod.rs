@@ -5,9 +5,16 @@
 //! [offline payment](claim) that two people stand for. Only the bank's statement proves that money left.
 
 pub mod claim;
+pub mod collect;
+pub mod decide;
 pub mod part;
+pub mod period;
+pub mod public;
+pub mod request;
+mod settlement;
 mod state;
 
 pub use claim::{ClaimEvent, ClaimState};
 pub use part::{InstructionState, PartEvent, PartState};
+pub use settlement::{Claim, Instruction, Part, Settlement};
 pub use state::{SettlementEvent, SettlementState};

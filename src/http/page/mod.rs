@@ -20,6 +20,7 @@ use super::Api;
 use super::access::Parameters;
 use super::auth::Caller;
 use super::metrics::{QueueFigures, load_queues};
+use super::paging::Limit;
 use super::problem::Problem;
 use super::view::{JobDetail, RejectionView};
 use super::{jobs as job_api, rejected as rejection_api};
@@ -29,13 +30,14 @@ use crate::domain::job::{Job, JobEvent, JobState};
 use crate::store::StoreError;
 use crate::store::jobs::{COUNT_MAX, JobFilter};
 
+pub(super) mod approvals;
 mod words;
 
 use words::{Instant, duration_words, kind_label, state_label};
 
 /// Rows of each list on the overview: what fits two screens.
-const OVERVIEW_JOBS: usize = 20;
-const OVERVIEW_REJECTIONS: usize = 5;
+const OVERVIEW_JOBS: Limit = Limit::of_rows(20);
+const OVERVIEW_REJECTIONS: Limit = Limit::of_rows(5);
 
 /// The overview is looked at, not worked in: it keeps itself fresh unless asked not to.
 const REFRESH_SECONDS: u32 = 15;
@@ -189,15 +191,16 @@ pub(super) async fn overview(
         .map(queue_row)
         .collect();
     let newest = JobFilter::default();
-    let (jobs, _) = job_api::load_page(&api.engine, &newest, OVERVIEW_JOBS).await?;
-    let (rejections, _) = rejection_api::load_page(&api.engine, None, OVERVIEW_REJECTIONS).await?;
+    let jobs = job_api::load_page(&api.engine, &newest, OVERVIEW_JOBS).await?;
+    let rejections = rejection_api::load_page(&api.engine, None, OVERVIEW_REJECTIONS).await?;
+    let waiting = approvals::count_waiting(&api).await?;
     let mut shell = Shell::new(&api, Some(caller), "overview");
     shell.refresh = wants_refresh.then_some(REFRESH_SECONDS);
     render(&OverviewPage {
-        concerns: concerns_of(&queues),
+        concerns: concerns_of(&queues, waiting),
         queues,
-        jobs: job_rows(&api, jobs).await?,
-        rejections: rejection_rows(&api, rejections),
+        jobs: job_rows(&api, jobs.rows).await?,
+        rejections: rejection_rows(&api, rejections.rows),
         shell,
     })
 }
@@ -209,22 +212,14 @@ pub(super) async fn jobs(
     Extension(parameters): Extension<Parameters>,
 ) -> Result<Response, Problem> {
     let filter = job_api::filter_of(&parameters)?;
-    let limit = job_api::limit_of(&parameters)?;
-    let (jobs, next) = job_api::load_page(&api.engine, &filter, limit).await?;
+    let limit = Limit::of(&parameters)?;
+    let page = job_api::load_page(&api.engine, &filter, limit).await?;
     render(&JobsPage {
         shell: Shell::new(&api, Some(caller), "jobs"),
         kinds: kind_choices(&filter),
         states: state_choices(&filter),
-        jobs: job_rows(&api, jobs).await?,
-        next: next.map(|id| {
-            let separator = if filter.kind.is_some() || filter.state.is_some() {
-                "&"
-            } else {
-                "?"
-            };
-            let link = jobs_link(filter.kind, filter.state);
-            format!("{link}{separator}limit={limit}&before={id}")
-        }),
+        next: page.next_link(&jobs_link(filter.kind, filter.state)),
+        jobs: job_rows(&api, page.rows).await?,
     })
 }
 
@@ -276,13 +271,13 @@ pub(super) async fn rejected(
     Extension(caller): Extension<Caller>,
     Extension(parameters): Extension<Parameters>,
 ) -> Result<Response, Problem> {
-    let limit = job_api::limit_of(&parameters)?;
+    let limit = Limit::of(&parameters)?;
     let before = parameters.read("before")?;
-    let (rejections, next) = rejection_api::load_page(&api.engine, before, limit).await?;
+    let page = rejection_api::load_page(&api.engine, before, limit).await?;
     render(&RejectedPage {
         shell: Shell::new(&api, Some(caller), "rejected_submissions"),
-        rejections: rejection_rows(&api, rejections),
-        next: next.map(|id| format!("/rejected_submissions?limit={limit}&before={id}")),
+        next: page.next_link("/rejected_submissions"),
+        rejections: rejection_rows(&api, page.rows),
     })
 }
 
@@ -413,9 +408,15 @@ fn queue_row(queue: &QueueFigures) -> QueueRow {
     }
 }
 
-/// What wants a person: buried jobs, and queues that do not keep up.
-fn concerns_of(queues: &[QueueRow]) -> Vec<Concern> {
+/// What wants a person: requests to approve, buried jobs, and queues that do not keep up.
+fn concerns_of(queues: &[QueueRow], approvals_waiting: i64) -> Vec<Concern> {
     let mut concerns = Vec::new();
+    if approvals_waiting > 0 {
+        concerns.push(Concern {
+            text: format!("{approvals_waiting} to approve"),
+            link: approvals::WAITING.to_owned(),
+        });
+    }
     for queue in queues {
         let kind = queue.kind;
         let dead = queue

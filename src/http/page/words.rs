@@ -7,6 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
 use clearday_jobs::JobKind;
 
+use crate::domain::approval::{ApprovalAction, ApprovalState};
 use crate::domain::job::JobState;
 
 /// The kind in Chinese.
@@ -32,6 +33,26 @@ pub(super) const fn state_label(state: JobState) -> &'static str {
     }
 }
 
+/// What is to be approved, in Chinese.
+pub(super) const fn approval_action_label(action: ApprovalAction) -> &'static str {
+    match action {
+        ApprovalAction::Payout => "付款",
+        ApprovalAction::OfflinePayment => "线下付款",
+        ApprovalAction::Release => "退票重付",
+        ApprovalAction::BankAccount => "变更收款账户",
+    }
+}
+
+/// The state of a request in Chinese.
+pub(super) const fn approval_state_label(state: ApprovalState) -> &'static str {
+    match state {
+        ApprovalState::Requested => "待审批",
+        ApprovalState::Approved => "已批准",
+        ApprovalState::Rejected => "已驳回",
+        ApprovalState::Superseded => "已被取代",
+    }
+}
+
 /// An event of a job's history in Chinese; one of a later release has none.
 pub(super) fn event_label(event: &str) -> &'static str {
     match event {
@@ -45,6 +66,41 @@ pub(super) fn event_label(event: &str) -> &'static str {
         "handed_back" => "交还",
         "cancelled" => "取消",
         "requeued" => "人工重试",
+        _ => "",
+    }
+}
+
+/// How a message goes, in Chinese.
+pub(super) fn channel_label(channel: &str) -> &'static str {
+    match channel {
+        "sms" => "短信",
+        "email" => "邮件",
+        "webhook" => "回调",
+        _ => "",
+    }
+}
+
+/// What a message says, in Chinese.
+pub(super) fn purpose_label(purpose: &str) -> &'static str {
+    match purpose {
+        "pay_request" => "代付请求",
+        "reminder" => "代付提醒",
+        "withdrawn" => "代付撤回",
+        "callback" => "结果回传",
+        _ => "",
+    }
+}
+
+/// Where a message is, in Chinese.
+pub(super) fn notice_label(state: &str) -> &'static str {
+    match state {
+        "planned" => "待发送",
+        "sending" => "发送中",
+        "unknown" => "结果未知",
+        "sent" => "已发送",
+        "delivered" => "已送达",
+        "suppressed" => "无需发送",
+        "exhausted" => "未送达",
         _ => "",
     }
 }

@@ -2,10 +2,12 @@
 #![cfg(test)]
 
 mod access;
+mod approvals;
 mod health;
 mod look;
 mod operate;
 mod pages;
+mod records;
 mod submit;
 
 use std::sync::Arc;

@@ -3,6 +3,9 @@
 #![cfg(test)]
 
 mod accept;
+mod approvals;
+mod audit;
+mod authorizations;
 mod claimers;
 mod execute;
 mod leases;

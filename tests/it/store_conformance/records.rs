@@ -2,18 +2,66 @@
 #![cfg(test)]
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
 use clearday::domain::record::{Record, RecordKind, RecordStatus};
 use clearday::store::records;
 use clearday_jobs::{Currency, Money};
+use sqlx::{Connection, PgConnection};
 
 use crate::support::world::{World, noon, on_both_databases};
+
+/// A test that waits longer than this has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 on_both_databases! {
     records_are_found_by_any_numbers,
     records_are_found_by_channel_and_day,
     a_record_that_is_known_stays_and_its_outcome_is_taken_over,
+}
+
+/// Whoever comes second waits before it takes anything that comes later in the order, so that the first one never has
+/// to wait for it.
+#[tokio::test]
+async fn a_writer_waits_at_the_first_record_that_another_one_holds() {
+    let world = World::postgres().await;
+    let (a, b) = (payment("a"), payment("b"));
+    insert(&world, std::slice::from_ref(&a)).await;
+    let mut first = world.begin().await;
+    assert_eq!(
+        records::insert(&mut first, &[&a], world.now())
+            .await
+            .unwrap(),
+        0
+    );
+
+    let mut observer = PgConnection::connect(world.database.url()).await.unwrap();
+    let second = async {
+        let mut tx = world.begin().await;
+        let inserted = records::insert(&mut tx, &[&a, &b], world.now()).await;
+        tx.commit().await.unwrap();
+        inserted.unwrap()
+    };
+    let goes_on = async {
+        while waiting_for_a_lock(&mut observer).await == 0 {
+            tokio::task::yield_now().await;
+        }
+        let inserted = records::insert(&mut first, &[&b], world.now()).await;
+        first.commit().await.unwrap();
+        inserted.unwrap()
+    };
+    let both = async { tokio::join!(second, goes_on) };
+    assert_eq!(tokio::time::timeout(PATIENCE, both).await.unwrap(), (0, 1));
+}
+
+async fn waiting_for_a_lock(observer: &mut PgConnection) -> i64 {
+    sqlx::query_scalar(
+        "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    )
+    .fetch_one(observer)
+    .await
+    .unwrap()
 }
 
 /// Numbers that English, bytes and length put into different orders.

@@ -7,17 +7,21 @@ use std::path::{Path, PathBuf};
 
 use clearday::domain::approval::{ApprovalAction, ApprovalRule, ApprovalState};
 use clearday::domain::fee::Rounding;
+use clearday::domain::authorization::AuthorizationState;
+use clearday::domain::deferred_authorization::SuspensionCode;
 use clearday::domain::job::{JobEvent, JobState, Priority};
 use clearday::domain::ledger::{Account, Booking, EntryEvent, FactKind, FactSource};
 use clearday::domain::merchant::{CouponRule, FundsFlow, SettleBasis};
+use clearday::domain::notice::{NoticePurpose, NoticeState};
 use clearday::domain::operation::{OperationKind, OperationState};
 use clearday::domain::order::{OrderState, ReferenceState};
-use clearday::domain::partner::Delivery;
+use clearday::domain::partner::{Delivery, MessageChannel};
 use clearday::domain::reconciliation::BreakName;
 use clearday::domain::record::{CouponFunder, RecordKind, RecordStatus};
+use clearday::domain::schedule::TickFate;
 use clearday::domain::settlement_run::{ClaimState, InstructionState, PartState, SettlementState};
 use clearday::store::{Store, StoreError};
-use clearday_jobs::JobKind;
+use clearday_jobs::{Capture, JobKind, MethodGroup};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
 use crate::support::servers::TestDatabase;
@@ -164,6 +168,12 @@ fn checks_list_the_states_of_the_domain() {
     assert_listed("records", "status", states);
     let funders = CouponFunder::ALL.iter().map(|funder| funder.as_str());
     assert_listed("records", "coupon_funder", funders);
+    let states = NoticeState::ALL.iter().map(|state| state.as_str());
+    assert_listed("notices", "state", states);
+    let purposes = NoticePurpose::ALL.iter().map(|purpose| purpose.as_str());
+    assert_listed("notices", "purpose", purposes);
+    let channels = MessageChannel::ALL.iter().map(|channel| channel.as_str());
+    assert_listed("notices", "channel", channels);
     let names = BreakName::ALL.iter().map(|name| name.as_str());
     assert_listed("breaks", "break_name", names);
     let states = SettlementState::ALL.iter().map(|state| state.as_str());
@@ -204,6 +214,17 @@ fn checks_list_the_states_of_the_domain() {
     assert_listed("fee_contracts", "rounding", rules);
     let deliveries = Delivery::ALL.iter().map(|delivery| delivery.as_str());
     assert_listed("partners", "delivery", deliveries);
+
+    let fates = TickFate::ALL.iter().map(|fate| fate.as_str());
+    assert_listed("ticks", "fate", fates);
+    let states = AuthorizationState::ALL.iter().map(|state| state.as_str());
+    assert_listed("authorizations", "state", states);
+    let groups = MethodGroup::ALL.map(MethodGroup::as_str);
+    assert_listed("authorizations", "method_group", groups);
+    let captures = Capture::ALL.map(Capture::as_str);
+    assert_listed("authorizations", "capture", captures);
+    let codes = SuspensionCode::ALL.iter().map(|code| code.as_str());
+    assert_listed("suspended_methods", "code", codes);
 
     let priorities = Priority::ALL.map(Priority::as_i16);
     let [first, .., last] = priorities;

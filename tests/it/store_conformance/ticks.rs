@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use clearday::clock::Clock;
+use clearday::domain::schedule::{CatchUp, TickFate};
 use clearday::engine::{Engine, NoBell, TickPlan};
 use clearday::store::jobs::{self, JobFilter};
 use clearday::store::ticks::{self, Tick};
@@ -19,17 +20,23 @@ on_both_databases! {
     a_tick_whose_job_is_refused_is_skipped_and_the_refusal_kept,
     a_clock_set_back_decides_nothing_again,
     schedules_do_not_stand_in_each_others_way,
+    ticks_beyond_what_is_coalesced_are_missed_and_on_record,
+    where_all_fire_the_newest_do_and_the_others_are_missed,
+    where_late_ticks_are_skipped_only_one_on_time_fires,
+    two_engines_at_once_catch_up_without_a_gap,
 }
 
 /// Every hour on the hour.
 struct Hourly {
     name: &'static str,
     channel: &'static str,
+    catch_up: CatchUp,
 }
 
 const HOURLY: Hourly = Hourly {
     name: "hourly",
     channel: "wechat_pay",
+    catch_up: CatchUp::Coalesce,
 };
 
 impl TickPlan for Hourly {
@@ -56,6 +63,24 @@ impl TickPlan for Hourly {
             .collect();
         due.reverse();
         due
+    }
+
+    fn due_before(
+        &self,
+        from: DateTime<Utc>,
+        until: DateTime<Utc>,
+        limit: usize,
+    ) -> Vec<DateTime<Utc>> {
+        let first = from.duration_trunc(TimeDelta::hours(1)).unwrap();
+        (1..)
+            .map(|hours| first + TimeDelta::hours(hours))
+            .take_while(|at| *at < until)
+            .take(limit)
+            .collect()
+    }
+
+    fn catch_up(&self) -> CatchUp {
+        self.catch_up
     }
 
     fn payload(&self, due_at: DateTime<Utc>) -> String {
@@ -159,6 +184,7 @@ async fn a_tick_whose_job_is_refused_is_skipped_and_the_refusal_kept(world: Worl
     let broken = Hourly {
         name: "hourly",
         channel: "",
+        ..HOURLY
     };
     engine.tick(&broken).await.unwrap();
     world.advance_seconds(3_600);
@@ -188,6 +214,7 @@ async fn schedules_do_not_stand_in_each_others_way(world: World) {
     let other = Hourly {
         name: "other",
         channel: "alipay",
+        ..HOURLY
     };
     for plan in [&HOURLY, &other] {
         engine.tick(plan).await.unwrap();
@@ -197,6 +224,94 @@ async fn schedules_do_not_stand_in_each_others_way(world: World) {
         assert_eq!(engine.tick(plan).await.unwrap(), 1);
     }
     assert_eq!(job_count(&world).await, 2);
+}
+
+async fn ticks_beyond_what_is_coalesced_are_missed_and_on_record(world: World) {
+    let engine = world.engine("w");
+    engine.tick(&HOURLY).await.unwrap();
+    world.advance_seconds(3_600 * 2_500);
+    assert_eq!(engine.tick(&HOURLY).await.unwrap(), 1);
+    assert_each_hour_once(&world, 2_500).await;
+    assert_eq!(count(&world, TickFate::Coalesced).await, 999);
+    assert_eq!(count(&world, TickFate::Missed).await, 1_500);
+    let decided = all_ticks(&world).await;
+    assert_eq!(decided[0].fate, TickFate::Fired);
+    assert_eq!(decided[999].fate, TickFate::Coalesced);
+    assert_eq!(decided[1_000].fate, TickFate::Missed);
+}
+
+async fn where_all_fire_the_newest_do_and_the_others_are_missed(world: World) {
+    let engine = world.engine("w");
+    let all = Hourly {
+        catch_up: CatchUp::All { most: 3 },
+        ..HOURLY
+    };
+    engine.tick(&all).await.unwrap();
+    world.advance_seconds(3_600 * 5);
+    assert_eq!(engine.tick(&all).await.unwrap(), 3);
+    assert_eq!(
+        fates(&world).await,
+        [
+            "17:00 fired",
+            "16:00 fired",
+            "15:00 fired",
+            "14:00 missed",
+            "13:00 missed"
+        ]
+    );
+    assert_eq!(job_count(&world).await, 3);
+}
+
+async fn where_late_ticks_are_skipped_only_one_on_time_fires(world: World) {
+    let engine = world.engine("w");
+    let skip = Hourly {
+        catch_up: CatchUp::Skip,
+        ..HOURLY
+    };
+    engine.tick(&skip).await.unwrap();
+    world.advance_seconds(3_600 * 3 + 61);
+    assert_eq!(engine.tick(&skip).await.unwrap(), 0);
+    world.advance_seconds(3_600 - 2);
+    assert_eq!(engine.tick(&skip).await.unwrap(), 1);
+    assert_eq!(
+        fates(&world).await,
+        [
+            "16:00 fired",
+            "15:00 skipped",
+            "14:00 skipped",
+            "13:00 skipped"
+        ]
+    );
+}
+
+async fn two_engines_at_once_catch_up_without_a_gap(world: World) {
+    let (a, b) = (world.engine("a"), world.engine("b"));
+    a.tick(&HOURLY).await.unwrap();
+    world.advance_seconds(3_600 * 3_100);
+    let (by_a, by_b) = tokio::join!(a.tick(&HOURLY), b.tick(&HOURLY));
+    assert_eq!(by_a.unwrap() + by_b.unwrap(), 1);
+    assert_each_hour_once(&world, 3_100).await;
+    assert_eq!(count(&world, TickFate::Missed).await, 2_100);
+}
+
+/// Fails unless each of so many hours from one o'clock on has its row.
+async fn assert_each_hour_once(world: &World, hours: i32) {
+    let decided = all_ticks(world).await;
+    let hour = TimeDelta::hours(1);
+    let first = noon().duration_trunc(hour).unwrap();
+    let expected = (1..=hours).map(|hours| first + hour * hours);
+    assert!(decided.iter().rev().map(|tick| tick.due_at).eq(expected));
+}
+
+async fn count(world: &World, fate: TickFate) -> usize {
+    let decided = all_ticks(world).await;
+    decided.iter().filter(|tick| tick.fate == fate).count()
+}
+
+/// Every decided tick, the newest first.
+async fn all_ticks(world: &World) -> Vec<Tick> {
+    let mut tx = world.store.read().await.unwrap();
+    ticks::list(&mut tx, 100_000).await.unwrap()
 }
 
 fn engine_at(world: &World, now: DateTime<Utc>) -> Engine {

@@ -9,17 +9,21 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use clearday::clock::{Clock, Ids};
 use clearday::connectors::Now;
+use clearday::connectors::messages::{MessageSettings, Messages};
 use clearday::daemon::{Daemon, Parts};
 use clearday::domain::deferred_authorization::ChargingRules;
 use clearday::domain::job::{Job, JobState};
 use clearday::domain::order::{Order, OrderState};
+use clearday::domain::partner::{Delivery, MessageChannel, Partner};
+use clearday::domain::partner_notification::PayLinkTemplate;
 use clearday::engine::{Acceptance, Engine, Handler, Policy, Source, Submission};
 use clearday::queue::{InProcessBell, QueueSettings};
 use clearday::store::events::TimelineEntry;
-use clearday::store::{Store, events, jobs, orders};
+use clearday::store::{Store, events, jobs, orders, partners};
 use clearday::workers::Workbench;
 use clearday_jobs::{ChannelName, JobId, JobKind, MethodGroup, OrderNo};
 
+use super::mailroom::RunningMailroom;
 use super::sandbox::{RunningSandbox, banks, channels, cny, reference, sandbox_name};
 use super::servers::{ScratchFolder, TestDatabase, TestRedis};
 
@@ -27,6 +31,11 @@ use super::servers::{ScratchFolder, TestDatabase, TestRedis};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What the sandbox bank writes where the sandbox channel deposits.
 pub(crate) const DEPOSIT_TEXT: &str = "SANDBOX PAY";
+/// How the partners of a test are reached.
+pub(crate) const NUMBER: &str = "+8613800001234";
+pub(crate) const MAILBOX: &str = "wang@partner.example";
+/// Where partners pay.
+pub(crate) const PAY_LINK: &str = "https://pay.example/{order_no}";
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -44,6 +53,9 @@ pub(crate) struct House {
     pub(crate) clock: Clock,
     pub(crate) store: Store,
     pub(crate) sandbox: RunningSandbox,
+    pub(crate) mailroom: RunningMailroom,
+    /// How daemons that are started from now on send messages.
+    pub(crate) messages: MessageSettings,
     pub(crate) daemons: Vec<Daemon>,
     pub(crate) redis: Option<TestRedis>,
     pub(crate) statements: ScratchFolder,
@@ -86,10 +98,13 @@ impl House {
         let store = Store::connect(database.url(), 10).await.unwrap();
         store.migrate().await.unwrap();
         let sandbox = RunningSandbox::start(now_of(&clock)).await;
+        let mailroom = RunningMailroom::start(now_of(&clock)).await;
         Self {
+            messages: mailroom.settings(),
             clock,
             store,
             sandbox,
+            mailroom,
             daemons: Vec::new(),
             redis,
             statements: ScratchFolder::new("statements"),
@@ -106,17 +121,25 @@ impl House {
 
     /// The workers, over this house's sandbox.
     pub(crate) fn handler(&self) -> Handler {
+        clearday::workers::handler(self.bench())
+    }
+
+    /// What workers need of this house.
+    pub(crate) fn bench(&self) -> Workbench {
         let now = now_of(&self.clock);
         let channels = channels(&self.sandbox.base_url(), Duration::from_secs(5), &now);
         let banks = banks(&self.sandbox.base_url(), Duration::from_secs(5), &now);
-        clearday::workers::handler(Workbench {
+        Workbench {
             channels: Arc::new(channels),
             banks: Arc::new(banks),
             deposit_texts: Arc::new([(sandbox_name(), DEPOSIT_TEXT.to_owned())].into()),
             charging: Arc::new(charging()),
+            approvals: Arc::default(),
+            messages: Arc::new(Messages::build(&self.messages, &now).unwrap()),
+            pay_link: PayLinkTemplate::parse(PAY_LINK).ok(),
             statements: self.statements.path().to_owned(),
             heavy: Arc::new(tokio::sync::Semaphore::new(1)),
-        })
+        }
     }
 
     pub(crate) fn start_daemon_with(
@@ -169,6 +192,7 @@ impl House {
             daemon.shutdown(Duration::from_secs(10)).await.unwrap();
         }
         self.sandbox.stop().await;
+        self.mailroom.stop().await;
         self.store.close().await;
         self.database.close().await;
     }
@@ -266,6 +290,36 @@ impl House {
         tx.commit().await.unwrap();
     }
 
+    /// A partner who is reached in every way, mail first, and whose endpoint has keys.
+    pub(crate) async fn partner(&self, partner_id: &str, delivery: Delivery) -> Partner {
+        let partner = Partner {
+            partner_id: partner_id.parse().unwrap(),
+            name: "王小明".to_owned(),
+            zone: chrono_tz::Asia::Shanghai,
+            delivery,
+            channels: vec![
+                MessageChannel::Email,
+                MessageChannel::Sms,
+                MessageChannel::Webhook,
+            ],
+            sms_number: Some(NUMBER.to_owned()),
+            email: Some(MAILBOX.to_owned()),
+            webhook_url: Some(self.mailroom.webhook_url(partner_id)),
+            is_disabled: false,
+        };
+        self.keep_partner(&partner).await;
+        partner
+    }
+
+    pub(crate) async fn keep_partner(&self, partner: &Partner) {
+        let mut tx = self.store.begin().await.unwrap();
+        let all = std::slice::from_ref(partner);
+        partners::upsert_all(&mut tx, all, self.clock.now())
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+    }
+
     /// Issues a reference for a group and makes it known at the channel.
     pub(crate) async fn open_reference(&self, group_no: &str, name: &str, minor_units: i64) {
         self.issue_reference(group_no, name).await;
@@ -277,12 +331,16 @@ impl House {
 
     /// Moves an order as the upstream system would.
     pub(crate) async fn cancel_order(&self, order_no: &str) {
+        self.order_becomes(order_no, OrderState::Cancelled).await;
+    }
+
+    pub(crate) async fn order_becomes(&self, order_no: &str, state: OrderState) {
         let mut tx = self.store.begin().await.unwrap();
         let order = orders::find(&mut tx, &order_no.parse().unwrap()).await;
         let order = order.unwrap().unwrap();
         let change = orders::OrderChange {
             order: &order,
-            state: OrderState::Cancelled,
+            state,
             expires_at: order.expires_at,
             reason: "by the test",
             job_id: None,
@@ -332,6 +390,17 @@ fn charging() -> ChargingRules {
 /// An `order_expiry` payload for the deadline that [`House::open_order`] sets.
 pub(crate) fn expiry_of(order_no: &str) -> String {
     format!(r#"{{"version":1,"order_no":"{order_no}","expires_at":"2026-03-02T13:00:00Z"}}"#)
+}
+
+/// A `partner_notification` payload that asks a partner to pay within two days of noon.
+pub(crate) fn request_of(order_no: &str, partner_id: &str) -> String {
+    notification_of("pay_request", order_no, partner_id)
+}
+
+pub(crate) fn notification_of(purpose: &str, order_no: &str, partner_id: &str) -> String {
+    format!(
+        r#"{{"version":1,"order_no":"{order_no}","partner_id":"{partner_id}","purpose":"{purpose}","deadline":"2026-03-04T12:00:00Z"}}"#
+    )
 }
 
 /// The clock as connectors and the sandbox take it.

@@ -1,9 +1,11 @@
 //! What the tests share.
 #![cfg(test)]
 
+pub(crate) mod bad_values;
 pub(crate) mod command_line;
 pub(crate) mod drive;
 pub(crate) mod house;
+pub(crate) mod mailroom;
 pub(crate) mod mortal;
 pub(crate) mod raw_http;
 pub(crate) mod sandbox;

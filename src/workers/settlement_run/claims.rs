@@ -1,0 +1,171 @@
+//! What follows from a claim that a part was paid outside of clearday (线下付款).
+
+use clearday_jobs::{Money, OfflinePaymentId};
+use tracing::warn;
+
+use super::moves::{Mover, offline_subject, on, payout_subject};
+use crate::domain::china::china_day;
+use crate::domain::ledger::{FactKey, FactKind, events};
+use crate::domain::settlement_run::{
+    Claim, ClaimEvent, ClaimState, PartEvent, PartState, Settlement,
+};
+use crate::engine::{Run, WorkError};
+use crate::store::ledger;
+
+/// Moves a claim by what was decided about it.
+pub(super) async fn move_claim(
+    run: &Run,
+    decided: &Settlement,
+    id: OfflinePaymentId,
+    event: ClaimEvent,
+) -> Result<(), WorkError> {
+    let mut tx = run.begin().await?;
+    let mut mover = Mover::hold_decided(run, &mut tx, decided).await?;
+    match event {
+        ClaimEvent::Approve => {
+            let reason = "two people stand for the offline payment";
+            mover.move_claim(id, event, None, reason).await?;
+        }
+        ClaimEvent::Refuse => {
+            let (_, claim) = mover.claim(id)?;
+            if claim.debited_on.is_some() {
+                warn!(offline_payment.id = %id, "Offline payment {id} was refused although its debit is on the statement");
+            }
+            let reason = "the offline payment was not approved";
+            mover.move_claim(id, event, None, reason).await?;
+        }
+        ClaimEvent::Count => count(&mut mover, id).await?,
+        ClaimEvent::Yield => {
+            give_way(&mut mover, id).await?;
+        }
+        ClaimEvent::Debit => return Err(WorkError::Invalid("no debit without a line".to_owned())),
+    }
+    run.checkpoint(tx).await
+}
+
+/// Closes a part by a claim: no instruction about it lives any more.
+async fn count(mover: &mut Mover<'_>, id: OfflinePaymentId) -> Result<(), WorkError> {
+    let (part_no, claim) = mover.claim(id)?;
+    let claim = claim.clone();
+    release_returned(mover, part_no).await?;
+    let whose = mover.settlement.merchant_id.clone();
+    let subject = offline_subject(id);
+    let today = china_day(&mover.now());
+    let approved = events::offline_approved(on(&subject, today), &whose, claim.amount);
+    mover.book([approved]).await?;
+    let reason = format!(
+        "paid offline on {} ({} at {})",
+        claim.paid_on, claim.bank_reference, claim.bank
+    );
+    mover
+        .move_claim(id, ClaimEvent::Count, None, &reason)
+        .await?;
+    mover
+        .move_part(part_no, PartEvent::PayOffline, &reason)
+        .await?;
+    attribute(mover, &claim).await
+}
+
+/// What came back is the merchant's again before it is paid another way.
+pub(super) async fn release_returned(mover: &mut Mover<'_>, part_no: u32) -> Result<(), WorkError> {
+    let part = mover.part(part_no)?;
+    if part.state != PartState::Returned {
+        return Ok(());
+    }
+    let Some(instruction) = part.instruction() else {
+        return Ok(());
+    };
+    let (subject, amount) = (payout_subject(&instruction.end_to_end_id), part.amount);
+    let whose = mover.settlement.merchant_id.clone();
+    let today = china_day(&mover.now());
+    let released = events::return_released(on(&subject, today), &whose, amount);
+    mover.book([released]).await?;
+    Ok(())
+}
+
+/// The part was paid without the claim. If its debit is on the statement, the merchant was paid twice: returns how
+/// much.
+pub(super) async fn give_way(
+    mover: &mut Mover<'_>,
+    id: OfflinePaymentId,
+) -> Result<Option<Money>, WorkError> {
+    let (_, claim) = mover.claim(id)?;
+    let claim = claim.clone();
+    let reason = "the part was paid without it";
+    mover
+        .move_claim(id, ClaimEvent::Yield, None, reason)
+        .await?;
+    if claim.debited_on.is_some() {
+        let whose = mover.settlement.merchant_id.clone();
+        let subject = offline_subject(id);
+        let occasion = on(&subject, china_day(&mover.now()));
+        let overpaid = events::second_payment_offline(occasion, &whose, claim.amount);
+        mover.book([overpaid]).await?;
+        return Ok(Some(claim.amount));
+    }
+    attribute(mover, &claim).await?;
+    Ok(None)
+}
+
+/// A debit that was on a statement before anybody claimed it is the claim's from now on.
+async fn attribute(mover: &mut Mover<'_>, claim: &Claim) -> Result<(), WorkError> {
+    if claim.debited_on.is_some() {
+        return Ok(());
+    }
+    let key = FactKey {
+        account: claim.bank.clone(),
+        kind: FactKind::BankDebit,
+        external_no: claim.bank_reference.clone(),
+    };
+    let Some(fact) = ledger::find_fact(mover.tx, &key).await? else {
+        return Ok(());
+    };
+    if fact.amount != claim.amount {
+        return Ok(());
+    }
+    let run = mover.run();
+    let was_open = take_back(run, mover.tx, &claim.bank, &claim.bank_reference).await?;
+    if !was_open {
+        return Ok(());
+    }
+    let booked_on = china_day(&fact.occurred_at);
+    let (_, claim) = mover.claim(claim.id)?;
+    let (id, state) = (claim.id, claim.state);
+    book_debit(mover, id, state, booked_on).await?;
+    let reason = "its debit had been on the statement before";
+    mover
+        .move_claim(id, ClaimEvent::Debit, Some(booked_on), reason)
+        .await?;
+    Ok(())
+}
+
+/// Books the debit of a claim by where the claim is; returns the entry.
+pub(super) async fn book_debit(
+    mover: &mut Mover<'_>,
+    id: OfflinePaymentId,
+    state: ClaimState,
+    booked_on: chrono::NaiveDate,
+) -> Result<Option<uuid::Uuid>, WorkError> {
+    let (_, claim) = mover.claim(id)?;
+    let (bank, amount) = (claim.bank.clone(), claim.amount);
+    let whose = mover.settlement.merchant_id.clone();
+    let subject = offline_subject(id);
+    let occasion = on(&subject, booked_on);
+    let entry = match state {
+        ClaimState::Surplus => events::second_debit(occasion, &whose, &bank, amount),
+        ClaimState::Registered | ClaimState::Waiting | ClaimState::Counted => {
+            events::offline_on_statement(occasion, &whose, &bank, amount)
+        }
+        ClaimState::Refused => Ok(None),
+    };
+    mover.book([entry]).await
+}
+
+async fn take_back(
+    _run: &Run,
+    _tx: &mut crate::engine::RunTx,
+    _bank: &clearday_jobs::ChannelName,
+    _number: &str,
+) -> Result<bool, WorkError> {
+    Ok(false)
+}

@@ -1,0 +1,432 @@
+//! What a line of a bank's statement proves about a settlement. Only here does `bank` move for it.
+//!
+//! Called by the reconciliation of the bank's statement, in its transaction. Every line is a fact that is booked once,
+//! however often it is read. A second debit for a part that is paid is booked, too, to what the merchant owes back; the
+//! caller shows it as a break.
+
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use clearday_jobs::{ChannelName, MerchantId, Money, OfflinePaymentId, Reference, SettlementId};
+
+use super::claims::{book_debit, give_way};
+use super::moves::{Mover, on, payout_subject};
+use crate::connectors::Evidence;
+use crate::domain::china::china_day;
+use crate::domain::ledger::events::{self, Built};
+use crate::domain::ledger::{Fact, FactKey, FactKind, FactSource};
+use crate::domain::operation::OperationState;
+use crate::domain::settlement_run::{
+    ClaimEvent, ClaimState, Instruction, InstructionState, PartEvent, SettlementEvent,
+    SettlementState,
+};
+use crate::engine::{Run, RunTx, WorkError};
+use crate::store::ledger::{self, FactOutcome};
+use crate::store::settlements;
+use crate::workers::calls::conclude;
+
+/// One line of a statement.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::workers) struct BankFact<'a> {
+    /// Whose statement.
+    pub(in crate::workers) bank: &'a ChannelName,
+    /// The bank's number of the line: unique there.
+    pub(in crate::workers) number: &'a str,
+    /// How much; above zero, whichever way it went.
+    pub(in crate::workers) amount: Money,
+    /// The day on which the bank booked it.
+    pub(in crate::workers) booked_on: NaiveDate,
+    /// Which file, statement and line says so, as JSON.
+    pub(in crate::workers) evidence: &'a str,
+}
+
+/// What a line turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::workers) enum Shown {
+    /// It is explained, and booked now.
+    Booked,
+    /// It was explained and booked before.
+    Known,
+    /// It paid a part that was paid: the merchant owes it back, and the caller shows a break.
+    SecondDebit {
+        /// Who was paid twice.
+        merchant_id: MerchantId,
+        /// For what.
+        part: String,
+    },
+    /// It is of another amount than what it stands for: nothing was booked.
+    Differs {
+        /// What was expected.
+        expected: Money,
+    },
+    /// Nothing of ours has this number.
+    NotOurs,
+}
+
+impl BankFact<'_> {
+    fn fact(&self, kind: FactKind) -> Fact {
+        // The bank says which day, and not when on it.
+        let midnight: DateTime<Utc> = self.booked_on.and_time(NaiveTime::MIN).and_utc();
+        Fact {
+            key: FactKey {
+                account: self.bank.clone(),
+                kind,
+                external_no: self.number.to_owned(),
+            },
+            amount: self.amount,
+            occurred_at: midnight,
+            source: FactSource::Statement,
+            evidence: self.evidence.to_owned(),
+        }
+    }
+
+    /// The line as evidence of a call's outcome.
+    fn proof(&self, now: DateTime<Utc>) -> Evidence {
+        Evidence {
+            request: format!("statement of {}", self.bank),
+            answer: self.evidence.to_owned(),
+            answered_at: now,
+        }
+    }
+
+    fn second_subject(&self) -> String {
+        format!("second_debit:{}:{}", self.bank, self.number)
+    }
+}
+
+/// A debit that carries an end-to-end id of ours.
+pub(in crate::workers) async fn confirm_part(
+    run: &Run,
+    tx: &mut RunTx,
+    end_to_end_id: &Reference,
+    debit: &BankFact<'_>,
+) -> Result<Shown, WorkError> {
+    let Some((id, part_no, _)) = settlements::of_instruction(tx, end_to_end_id).await? else {
+        return Ok(Shown::NotOurs);
+    };
+    let mut mover = Mover::hold(run, tx, id).await?;
+    let part = mover.part(part_no)?;
+    if part.amount != debit.amount {
+        let expected = part.amount;
+        return Ok(Shown::Differs { expected });
+    }
+    let second = second_debit_of(&mover, part_no);
+    let fact = debit.fact(FactKind::Payout);
+    if ledger::find_fact(mover.tx, &fact.key).await?.is_some() {
+        let booked = ledger::of_subject(mover.tx, &debit.second_subject(), 1).await?;
+        return Ok(if booked.is_empty() {
+            Shown::Known
+        } else {
+            second
+        });
+    }
+    let instruction = mover.instruction(part_no, end_to_end_id)?.clone();
+    let was_paid_twice = match first_debit(&mover, part_no, &instruction) {
+        Some(first) => {
+            let entry = book_first(&mut mover, part_no, &instruction, debit, first).await?;
+            note(&mut mover, &fact, entry).await?;
+            claims_give_way(&mut mover, part_no).await?
+        }
+        None => {
+            let entry = book_second(&mut mover, part_no, debit).await?;
+            note(&mut mover, &fact, entry).await?;
+            true
+        }
+    };
+    wake(&mut mover, debit, "a debit is on the statement").await?;
+    Ok(if was_paid_twice {
+        second
+    } else {
+        Shown::Booked
+    })
+}
+
+/// How the first debit of an instruction is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FirstDebit {
+    /// It pays its part, or did before the money bounced.
+    OfOpen,
+    /// The money came back before the line of its way out was read.
+    OfReturned,
+    /// It was taken for dead, and nothing else paid its part.
+    OfDead,
+}
+
+/// `None` where this debit is one too many.
+fn first_debit(mover: &Mover<'_>, part_no: u32, instruction: &Instruction) -> Option<FirstDebit> {
+    if instruction.debited_on.is_some() {
+        return None;
+    }
+    let part = mover.settlement.part(part_no)?;
+    match instruction.state {
+        InstructionState::Open => Some(FirstDebit::OfOpen),
+        InstructionState::Returned => Some(FirstDebit::OfReturned),
+        InstructionState::Rejected => part
+            .state
+            .after(PartEvent::ConfirmLate)
+            .map(|_| FirstDebit::OfDead),
+        InstructionState::Confirmed => None,
+    }
+}
+
+async fn book_first(
+    mover: &mut Mover<'_>,
+    part_no: u32,
+    instruction: &Instruction,
+    debit: &BankFact<'_>,
+    first: FirstDebit,
+) -> Result<Option<uuid::Uuid>, WorkError> {
+    let end_to_end_id = &instruction.end_to_end_id;
+    let subject = payout_subject(end_to_end_id);
+    let whose = mover.settlement.merchant_id.clone();
+    let occasion = on(&subject, debit.booked_on);
+    let mut entries: Vec<Built> = Vec::new();
+    let reason = format!(
+        "the debit is on the statement of {} ({})",
+        debit.bank, debit.number
+    );
+    let booked_on = Some(debit.booked_on);
+    let to = match first {
+        FirstDebit::OfOpen => {
+            let part = mover
+                .move_part(part_no, PartEvent::Confirm, &reason)
+                .await?;
+            if part.is_paid() {
+                InstructionState::Confirmed
+            } else {
+                InstructionState::Open
+            }
+        }
+        FirstDebit::OfDead => {
+            // What was put back when it was taken for dead is under way again.
+            let today = china_day(&mover.now());
+            let rejected = events::payout_rejected(on(&subject, today), &whose, debit.amount);
+            entries.push(
+                rejected.map(|entry| entry.map(|entry| events::reversal(&entry, debit.booked_on))),
+            );
+            mover
+                .move_part(part_no, PartEvent::ConfirmLate, &reason)
+                .await?;
+            InstructionState::Confirmed
+        }
+        FirstDebit::OfReturned => {
+            let state = mover.part(part_no)?.state;
+            mover
+                .record(PartEvent::Confirm.as_str(), Some((part_no, state)), &reason)
+                .await?;
+            InstructionState::Returned
+        }
+    };
+    entries.push(events::payout_confirmed(
+        occasion,
+        &whose,
+        debit.bank,
+        debit.amount,
+    ));
+    mover
+        .move_instruction(part_no, end_to_end_id, to, booked_on)
+        .await?;
+    prove_sent(mover, instruction, debit).await?;
+    mover.book(entries).await
+}
+
+/// A line on the statement proves that the order arrived.
+async fn prove_sent(
+    mover: &mut Mover<'_>,
+    instruction: &Instruction,
+    line: &BankFact<'_>,
+) -> Result<(), WorkError> {
+    if instruction.operation.state.is_final() {
+        return Ok(());
+    }
+    let proof = line.proof(mover.now());
+    let fate = (OperationState::Succeeded, "proved by the bank's statement");
+    conclude(mover.run(), mover.tx, &instruction.operation, fate, &proof).await
+}
+
+async fn book_second(
+    mover: &mut Mover<'_>,
+    part_no: u32,
+    debit: &BankFact<'_>,
+) -> Result<Option<uuid::Uuid>, WorkError> {
+    let whose = mover.settlement.merchant_id.clone();
+    let subject = debit.second_subject();
+    let occasion = on(&subject, debit.booked_on);
+    let entry = events::second_debit(occasion, &whose, debit.bank, debit.amount);
+    let state = mover.part(part_no)?.state;
+    let reason = format!(
+        "paid a second time: {} on the statement of {}",
+        debit.number, debit.bank
+    );
+    mover
+        .record("second_debit", Some((part_no, state)), &reason)
+        .await?;
+    mover.book([entry]).await
+}
+
+/// Claims that waited for what is proved paid now; `true` when one of them was paid, too.
+async fn claims_give_way(mover: &mut Mover<'_>, part_no: u32) -> Result<bool, WorkError> {
+    let part = mover.part(part_no)?;
+    if !part.state.is_paid() {
+        return Ok(false);
+    }
+    let waiting: Vec<OfflinePaymentId> = part
+        .claims
+        .iter()
+        .filter(|claim| claim.state == ClaimState::Waiting)
+        .map(|claim| claim.id)
+        .collect();
+    let mut was_paid_twice = false;
+    for id in waiting {
+        was_paid_twice |= give_way(mover, id).await?.is_some();
+    }
+    Ok(was_paid_twice)
+}
+
+/// A credit that carries an end-to-end id of ours: a payment that came back (退票).
+pub(in crate::workers) async fn return_part(
+    run: &Run,
+    tx: &mut RunTx,
+    end_to_end_id: &Reference,
+    credit: &BankFact<'_>,
+) -> Result<Shown, WorkError> {
+    let Some((id, part_no, _)) = settlements::of_instruction(tx, end_to_end_id).await? else {
+        return Ok(Shown::NotOurs);
+    };
+    let mut mover = Mover::hold(run, tx, id).await?;
+    let part = mover.part(part_no)?;
+    if part.amount != credit.amount {
+        let expected = part.amount;
+        return Ok(Shown::Differs { expected });
+    }
+    let can_return = part.state.after(PartEvent::Return).is_some();
+    let fact = credit.fact(FactKind::Return);
+    if ledger::find_fact(mover.tx, &fact.key).await?.is_some() {
+        return Ok(Shown::Known);
+    }
+    let instruction = mover.instruction(part_no, end_to_end_id)?.clone();
+    let may_return = match instruction.state {
+        InstructionState::Open | InstructionState::Confirmed => can_return,
+        InstructionState::Rejected | InstructionState::Returned => false,
+    };
+    if !may_return {
+        return Ok(Shown::NotOurs);
+    }
+    let reason = format!(
+        "the money came back on the statement of {} ({})",
+        credit.bank, credit.number
+    );
+    mover.move_part(part_no, PartEvent::Return, &reason).await?;
+    let to = InstructionState::Returned;
+    mover
+        .move_instruction(part_no, end_to_end_id, to, None)
+        .await?;
+    prove_sent(&mut mover, &instruction, credit).await?;
+    if mover.settlement.state == SettlementState::Paid {
+        mover
+            .move_whole(SettlementEvent::Reopen, None, &reason)
+            .await?;
+    }
+    let whose = mover.settlement.merchant_id.clone();
+    let subject = payout_subject(end_to_end_id);
+    let occasion = on(&subject, credit.booked_on);
+    let returned = events::payout_returned(occasion, &whose, credit.bank, credit.amount);
+    let entry = mover.book([returned]).await?;
+    note(&mut mover, &fact, entry).await?;
+    wake(&mut mover, credit, "a payment came back").await?;
+    Ok(Shown::Booked)
+}
+
+/// A debit that carries none, or none of ours: it may be one that somebody registered as paid offline, under one of
+/// these numbers.
+pub(in crate::workers) async fn offline_on_statement(
+    run: &Run,
+    tx: &mut RunTx,
+    references: &[&str],
+    debit: &BankFact<'_>,
+) -> Result<Shown, WorkError> {
+    let found = settlements::of_bank_references(tx, debit.bank.as_str(), references).await?;
+    let Some((id, claim_id)) = found else {
+        return Ok(Shown::NotOurs);
+    };
+    offline_debit(run, tx, id, claim_id, debit).await
+}
+
+async fn offline_debit(
+    run: &Run,
+    tx: &mut RunTx,
+    id: SettlementId,
+    claim_id: OfflinePaymentId,
+    debit: &BankFact<'_>,
+) -> Result<Shown, WorkError> {
+    let mut mover = Mover::hold(run, tx, id).await?;
+    let (part_no, claim) = mover.claim(claim_id)?;
+    let claim = claim.clone();
+    if claim.state == ClaimState::Refused {
+        return Ok(Shown::NotOurs);
+    }
+    if claim.amount != debit.amount {
+        return Ok(Shown::Differs {
+            expected: claim.amount,
+        });
+    }
+    let second = second_debit_of(&mover, part_no);
+    let is_surplus = claim.state == ClaimState::Surplus;
+    let fact = debit.fact(FactKind::OfflinePayment);
+    let is_known = ledger::find_fact(mover.tx, &fact.key).await?.is_some();
+    // A debit that was attributed when the claim was decided is known by the bank's own number of it.
+    let was_attributed = claim.debited_on.is_some() && debit.number == claim.bank_reference;
+    if is_known || was_attributed {
+        return Ok(if is_surplus { second } else { Shown::Known });
+    }
+    if claim.debited_on.is_some() {
+        let entry = book_second(&mut mover, part_no, debit).await?;
+        note(&mut mover, &fact, entry).await?;
+        return Ok(second);
+    }
+    let entry = book_debit(&mut mover, claim_id, claim.state, debit.booked_on).await?;
+    let reason = format!(
+        "the offline payment is on the statement of {} ({})",
+        debit.bank, debit.number
+    );
+    mover
+        .move_claim(claim_id, ClaimEvent::Debit, Some(debit.booked_on), &reason)
+        .await?;
+    note(&mut mover, &fact, entry).await?;
+    Ok(if is_surplus { second } else { Shown::Booked })
+}
+
+async fn note(
+    mover: &mut Mover<'_>,
+    fact: &Fact,
+    entry: Option<uuid::Uuid>,
+) -> Result<(), WorkError> {
+    let now = mover.now();
+    match ledger::note_fact(mover.tx, fact, entry, now).await? {
+        FactOutcome::New => Ok(()),
+        FactOutcome::Same(_) | FactOutcome::Differs => Err(WorkError::LostRace(format!(
+            "line {} of {}",
+            fact.key.external_no, fact.key.account
+        ))),
+    }
+}
+
+/// The settlement's job looks at what the line changed.
+async fn wake(mover: &mut Mover<'_>, line: &BankFact<'_>, reason: &str) -> Result<(), WorkError> {
+    let cause = format!("evidence:{}:{}", line.bank, line.number);
+    let run = mover.run();
+    let settlement = mover.settlement.clone();
+    let job_id = run
+        .wake_settlement(mover.tx, &settlement, &cause, reason)
+        .await?;
+    mover.hand_to(job_id, reason).await
+}
+
+fn second_debit_of(mover: &Mover<'_>, part_no: u32) -> Shown {
+    let settlement = &mover.settlement;
+    Shown::SecondDebit {
+        merchant_id: settlement.merchant_id.clone(),
+        part: format!(
+            "part {part_no} of settlement {} ({})",
+            settlement.sequence_no, settlement.id
+        ),
+    }
+}
