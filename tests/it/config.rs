@@ -439,7 +439,10 @@ fn the_sequence_of_charging_names_every_group_once() {
         .iter()
         .map(|group| group.as_str())
         .collect();
-    assert_eq!(names.join(", "), "other, credit_card, customer_account, stored_value_card");
+    assert_eq!(
+        names.join(", "),
+        "other, credit_card, customer_account, stored_value_card"
+    );
     let refused = "clearday.toml:2: authorization.sequence: must name each of credit_card, \
                    customer_account, stored_value_card, other once, in the order of charging";
     for sequence in ["[\"other\"]", "[]"] {

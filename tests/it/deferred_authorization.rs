@@ -475,7 +475,11 @@ async fn told_upstream(house: House) {
     payload["callback_url"] = json!(url);
     let job = submit(&house, "key", &payload).await;
     house.job_waits(job, "authorized; telling upstream: ").await;
-    assert_eq!(successful(&house, job).await, "Y", "it can be read before it is told");
+    assert_eq!(
+        successful(&house, job).await,
+        "Y",
+        "it can be read before it is told"
+    );
     settle(&house, job).await;
     let done = house.job(job).await;
     assert_eq!(done.note, "authorized; telling upstream: webhook delivered");
@@ -497,7 +501,8 @@ async fn nobody_to_tell(house: House) {
     let job = submit(&house, "key", &payload).await;
     let done = house.job_reaches(job, JobState::Done).await;
     assert!(
-        done.note.starts_with("authorized; telling upstream: webhook exhausted ("),
+        done.note
+            .starts_with("authorized; telling upstream: webhook exhausted ("),
         "{}",
         done.note
     );

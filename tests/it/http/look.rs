@@ -56,7 +56,9 @@ async fn the_answer_of_an_authorization_is_shown_once_there_is_one() {
     });
     let told: AuthorizationAnswer = serde_json::from_value(answer.clone()).unwrap();
     let mut tx = site.engine.store().begin().await.unwrap();
-    authorizations::keep_answer(&mut tx, job, &told, noon()).await.unwrap();
+    authorizations::keep_answer(&mut tx, job, &told, noon())
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     assert_eq!(site.get(&path).await.json()["answer"], answer);
 }

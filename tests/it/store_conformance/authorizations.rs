@@ -82,7 +82,9 @@ async fn apply(
 
 async fn found(world: &World) -> Vec<Authorization> {
     let mut tx = world.store.read().await.unwrap();
-    let found = authorizations::of_order(&mut tx, &order_no()).await.unwrap();
+    let found = authorizations::of_order(&mut tx, &order_no())
+        .await
+        .unwrap();
     found.into_iter().map(|it| it.authorization).collect()
 }
 
@@ -109,7 +111,11 @@ async fn a_method_holds_the_money_of_an_order_once(world: World) {
         .await
         .unwrap();
     let mut tx = world.store.read().await.unwrap();
-    assert!(authorizations::has_live(&mut tx, &order_no()).await.unwrap());
+    assert!(
+        authorizations::has_live(&mut tx, &order_no())
+            .await
+            .unwrap()
+    );
     let stranger = "SO-2".parse().unwrap();
     assert!(!authorizations::has_live(&mut tx, &stranger).await.unwrap());
 }
@@ -121,11 +127,19 @@ async fn an_authorization_moves_only_from_the_version_it_was_read_at(world: Worl
     world.advance_seconds(1);
     let authorized = AuthorizationState::Authorized;
     assert!(apply(&world, &read, authorized, Some("{}")).await.unwrap());
-    assert!(!apply(&world, &read, AuthorizationState::Voided, Some("{}")).await.unwrap());
+    assert!(
+        !apply(&world, &read, AuthorizationState::Voided, Some("{}"))
+            .await
+            .unwrap()
+    );
     let moved = found(&world).await.remove(0);
     assert_eq!((moved.state, moved.version), (authorized, 2));
     assert_eq!(moved.updated_at, world.now());
-    assert!(apply(&world, &moved, AuthorizationState::Voiding, None).await.unwrap());
+    assert!(
+        apply(&world, &moved, AuthorizationState::Voiding, None)
+            .await
+            .unwrap()
+    );
     assert_eq!(found(&world).await[0].keep, Some(cny(0)));
 }
 
@@ -140,7 +154,10 @@ async fn an_end_is_not_recorded_without_evidence(world: World) {
         );
         if needs_proof {
             let refused = apply(&world, &read, *state, None).await;
-            assert!(matches!(refused, Err(StoreError::Constraint { .. })), "{state}");
+            assert!(
+                matches!(refused, Err(StoreError::Constraint { .. })),
+                "{state}"
+            );
         }
     }
 }
@@ -195,7 +212,11 @@ async fn an_authorization_comes_with_the_newest_call_about_it(world: World) {
     let newest = async || {
         let mut tx = world.store.read().await.unwrap();
         let found = authorizations::of_order(&mut tx, &order_no()).await;
-        found.unwrap().remove(0).call.map(|call| call.idempotency_key)
+        found
+            .unwrap()
+            .remove(0)
+            .call
+            .map(|call| call.idempotency_key)
     };
     assert_eq!(newest().await, None);
     for (kind, generation, key) in [
@@ -220,12 +241,17 @@ async fn a_plan_moves_only_from_the_version_it_was_decided_on(world: World) {
     };
     let version = async || {
         let mut tx = world.store.read().await.unwrap();
-        authorizations::plan_version(&mut tx, &order_no()).await.unwrap()
+        authorizations::plan_version(&mut tx, &order_no())
+            .await
+            .unwrap()
     };
     for decided_on in 0..3 {
         assert_eq!(version().await, decided_on);
         assert!(move_plan(decided_on).await);
-        assert!(!move_plan(decided_on).await, "two jobs cannot both decide on {decided_on}");
+        assert!(
+            !move_plan(decided_on).await,
+            "two jobs cannot both decide on {decided_on}"
+        );
     }
 }
 
@@ -246,8 +272,13 @@ async fn the_first_reason_of_a_suspension_stays(world: World) {
         tx.commit().await.unwrap();
     }
     let mut tx = world.store.read().await.unwrap();
-    let suspended = authorizations::suspended(&mut tx, &order_no()).await.unwrap();
-    let expected = [("card".parse().unwrap(), suspension(SuspensionCode::Declined))];
+    let suspended = authorizations::suspended(&mut tx, &order_no())
+        .await
+        .unwrap();
+    let expected = [(
+        "card".parse().unwrap(),
+        suspension(SuspensionCode::Declined),
+    )];
     assert_eq!(suspended, expected.into());
 }
 

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clearday::domain::approval::{ApprovalAction, ApprovalRule, ApprovalState};
-use clearday::domain::fee::Rounding;
 use clearday::domain::authorization::AuthorizationState;
 use clearday::domain::deferred_authorization::SuspensionCode;
+use clearday::domain::fee::Rounding;
 use clearday::domain::job::{JobEvent, JobState, Priority};
 use clearday::domain::ledger::{Account, Booking, EntryEvent, FactKind, FactSource};
 use clearday::domain::merchant::{CouponRule, FundsFlow, SettleBasis};
