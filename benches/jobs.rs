@@ -25,6 +25,7 @@ use clearday::config::Settings;
 use clearday::connectors::messages::{MessageSettings, Messages};
 use clearday::connectors::{Channels, Now};
 use clearday::daemon::{Daemon, Parts};
+use clearday::domain::deferred_authorization::ChargingRules;
 use clearday::domain::job::JobState;
 use clearday::domain::order::{Order, OrderState};
 use clearday::engine::{Policy, Source, Submission};
@@ -119,6 +120,10 @@ fn start(store: &Store) -> Daemon {
             pay_link: None,
             banks: Arc::default(),
             deposit_texts: Arc::default(),
+            charging: Arc::new(ChargingRules {
+                sequence: Vec::new(),
+                zone: chrono_tz::UTC,
+            }),
             approvals: Arc::default(),
             statements: std::env::temp_dir(),
             heavy: Arc::new(tokio::sync::Semaphore::new(1)),

@@ -23,6 +23,7 @@ use crate::connectors::{
     BankAccount, BankConnector, BankSettings, Banks, ChannelSettings, Channels, Now,
     SandboxSettings, SetupError, Timeouts,
 };
+use crate::domain::deferred_authorization::ChargingRules;
 use crate::domain::partner_notification::PayLinkTemplate;
 use crate::engine::{Bell, Engine, Handler, Policy};
 use crate::queue::{InProcessBell, Queue, QueueSettings, RedisBell, RedisQueue, supervise};
@@ -80,6 +81,10 @@ impl Parts {
             pay_link: pay_link(settings),
             banks: Arc::new(Banks::build(banks, &now)?),
             deposit_texts: Arc::new(deposit_texts(&settings.channels)),
+            charging: Arc::new(ChargingRules {
+                sequence: settings.authorization.sequence.clone(),
+                zone: settings.authorization.zone,
+            }),
             approvals: Arc::new(settings.approvals.clone()),
             statements: settings.statements.directory.clone(),
             heavy: Arc::new(Semaphore::new(HEAVY_JOBS_MAX)),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use clearday_jobs::Money;
+use clearday_jobs::{MethodGroup, Money};
 
 use super::layers::Node;
 use super::{
@@ -63,6 +63,7 @@ impl Checks<'_> {
     pub(super) fn all(&self, settings: &Settings) -> Result<(), ConfigError> {
         self.urls(settings)?;
         self.jobs(&settings.jobs)?;
+        self.sequence(&settings.authorization.sequence)?;
         self.log(&settings.log)?;
         self.approvals(&settings.approvals)?;
         self.people(settings)?;
@@ -133,6 +134,18 @@ impl Checks<'_> {
             return Err(self.refuse("jobs.heartbeat_seconds", reason));
         }
         Ok(())
+    }
+
+    fn sequence(&self, sequence: &[MethodGroup]) -> Result<(), ConfigError> {
+        let is_complete = MethodGroup::ALL
+            .iter()
+            .all(|group| sequence.contains(group));
+        if is_complete && sequence.len() == MethodGroup::ALL.len() {
+            return Ok(());
+        }
+        let groups = MethodGroup::ALL.map(MethodGroup::as_str).join(", ");
+        let reason = format!("must name each of {groups} once, in the order of charging");
+        Err(self.refuse("authorization.sequence", reason))
     }
 
     fn log(&self, log: &Log) -> Result<(), ConfigError> {

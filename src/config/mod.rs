@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use clearday_jobs::{ChannelName, Currency, JobKind, Money, MoneyError};
+use clearday_jobs::{ChannelName, Currency, JobKind, MethodGroup, Money, MoneyError};
 use serde::Deserialize;
 
 pub use error::{ConfigError, Hint, Origin};
@@ -45,6 +45,8 @@ pub struct Settings {
     pub http: Http,
     /// How patient the engine is.
     pub jobs: Jobs,
+    /// How payment methods are charged.
+    pub authorization: Authorization,
     /// What is told, and how.
     pub log: Log,
     /// Where statements arrive.
@@ -137,6 +139,17 @@ pub struct Jobs {
     /// How long a stopping daemon waits for its runs.
     #[serde(rename = "shutdown_seconds", deserialize_with = "values::seconds")]
     pub shutdown: Duration,
+}
+
+/// `[authorization]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authorization {
+    /// The groups of payment methods in the order in which they are charged; each of them once.
+    pub sequence: Vec<MethodGroup>,
+    /// Whose calendar says on which date a card is charged.
+    #[serde(deserialize_with = "values::zone")]
+    pub zone: Tz,
 }
 
 /// `[log]`

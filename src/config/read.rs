@@ -7,7 +7,7 @@ use std::collections::btree_map;
 use std::fmt;
 use std::slice;
 
-use serde::de::value::StrDeserializer;
+use serde::de::value::{SeqDeserializer, StrDeserializer};
 use serde::de::{
     self, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
     Visitor,
@@ -209,6 +209,12 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         if matches!(self.0.value, Value::List(_)) {
             self.deserialize_any(visitor)
+        } else if let Value::Variable(text) = &self.0.value {
+            // Lists of words only: lists of sections have no variable.
+            let words = text.split(',').map(str::trim);
+            visitor
+                .visit_seq(SeqDeserializer::new(words))
+                .map_err(|fault: Fault| fault.at(&self.0.origin))
         } else {
             let reason = "must be a list: its name in double brackets, once for each item";
             Err(Fault::value(reason).at(&self.0.origin))

@@ -60,17 +60,6 @@ pub struct LeaseHold {
     pub until: DateTime<Utc>,
 }
 
-/// Whether this release has a worker for the kind; a job of another kind is accepted and waits.
-pub const fn is_carried_out(kind: JobKind) -> bool {
-    match kind {
-        JobKind::OrderExpiry
-        | JobKind::SettlementRun
-        | JobKind::PartnerNotification
-        | JobKind::Reconciliation => true,
-        JobKind::DeferredAuthorization => false,
-    }
-}
-
 words! {
     /// Where a job is in its life.
     JobState {

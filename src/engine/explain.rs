@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 
 use super::Engine;
-use crate::domain::job::is_carried_out;
 use crate::domain::job::{Job, JobState};
 use crate::store::{StoreError, Tx, operations};
 
@@ -55,9 +54,6 @@ fn explain_state(job: &Job, now: DateTime<Utc>) -> Option<Waiting> {
                 format!("running: its lease is held by {worker}{wish}"),
                 lease.map(|l| l.until),
             )
-        }
-        JobState::Ready if !is_carried_out(job.kind) => {
-            at(format!("this release has no worker for {}", job.kind), None)
         }
         JobState::Ready if job.run_at > now => {
             at(format!("not due: {}", job.note), Some(job.run_at))

@@ -12,13 +12,14 @@ use clearday_jobs::{JobKind, OrderExpiry, Reference, Version};
 use super::accept::{Acceptance, Source, Submission};
 use super::{Engine, Refusal};
 use crate::domain::import::orders::OrderRow;
-use crate::domain::import::plan::{Deadline, ImportPlan, plan_orders};
+use crate::domain::import::plan::{Deadline, ImportPlan, PlannedChange, plan_orders};
 use crate::domain::import::records::{RecordBatch, RecordRow, Standing, decide_record_update};
 use crate::domain::import::{ImportSummary, RefusedRow, RowEffect};
+use crate::domain::order::OrderState;
 use crate::domain::record::{Record, RecordKind};
 use crate::store::orders::OrderChange;
 use crate::store::records::CHUNK_RECORDS_MAX;
-use crate::store::{StoreError, Tx, bookings, order_imports, orders, records};
+use crate::store::{StoreError, Tx, authorizations, bookings, order_imports, orders, records};
 
 /// Jobs accepted together; a bound on memory, not on speed.
 const DEADLINES_PER_BATCH: usize = 1_000;
@@ -57,10 +58,36 @@ impl Engine {
         let known = order_imports::load_known(&mut tx, rows).await?;
         let plan = plan_orders(rows, &known)?;
         self.carry_out(&mut tx, &plan).await?;
-        let due = self.accept_deadlines(&mut tx, &plan.deadlines).await?;
+        let mut due = self.accept_deadlines(&mut tx, &plan.deadlines).await?;
+        let withdrawn = self.held_for_withdrawn(&mut tx, rows, &plan).await?;
+        due.extend(self.accept_deadlines(&mut tx, &withdrawn).await?);
         tx.commit().await?;
         self.ring(due);
         Ok(plan.summary)
+    }
+
+    /// Orders that were withdrawn while payers' money is held for them: somebody lets it go now, and not only when
+    /// the deadline comes.
+    async fn held_for_withdrawn(
+        &self,
+        tx: &mut Tx,
+        rows: &[OrderRow],
+        plan: &ImportPlan,
+    ) -> Result<Vec<Deadline>, ImportError> {
+        let mut held = Vec::new();
+        let withdrawn = |change: &&PlannedChange| change.state == OrderState::Cancelled;
+        for change in plan.changes.iter().filter(withdrawn) {
+            let order_no = &change.order.order_no;
+            if authorizations::has_live(tx, order_no).await? {
+                let row = rows.iter().find(|row| row.told.order_no == *order_no);
+                held.push(Deadline {
+                    line: row.map_or(0, |row| row.line),
+                    order_no: order_no.clone(),
+                    expires_at: self.clock().now(),
+                });
+            }
+        }
+        Ok(held)
     }
 
     async fn carry_out(&self, tx: &mut Tx, plan: &ImportPlan) -> Result<(), ImportError> {

@@ -22,7 +22,6 @@ use tracing::warn;
 use super::Api;
 use super::problem::Problem;
 use crate::domain::job::JobState;
-use crate::domain::job::is_carried_out;
 use crate::engine::Engine;
 use crate::store::StoreError;
 use crate::store::jobs;
@@ -140,7 +139,6 @@ fn register_counters(registry: &mut Registry, engine: &Engine) {
 fn register_queues(registry: &mut Registry, queues: &[QueueFigures]) {
     let in_state: Family<KindAndStateLabels, Gauge> = Family::default();
     let latency: Family<KindLabel, Gauge<f64, AtomicU64>> = Family::default();
-    let has_worker: Family<KindLabel, Gauge> = Family::default();
     for queue in queues {
         let kind = ("kind", queue.kind.as_str());
         for (state, count) in &queue.counts {
@@ -151,14 +149,9 @@ fn register_queues(registry: &mut Registry, queues: &[QueueFigures]) {
         latency
             .get_or_create(&[kind])
             .set(queue.latency.unwrap_or_default().as_secs_f64());
-        has_worker
-            .get_or_create(&[kind])
-            .set(i64::from(is_carried_out(queue.kind)));
     }
     let help = "Jobs by kind and state, counted up to 100000";
     registry.register("jobs", help, in_state);
     let help = "For how long the longest waiting due job has been due";
     registry.register_with_unit("queue_latency", help, Unit::Seconds, latency);
-    let help = "Whether this release has a worker for the kind";
-    registry.register("has_worker", help, has_worker);
 }

@@ -22,7 +22,7 @@ use crate::engine::{Engine, Waiting};
 use crate::store::events::TimelineEntry;
 use crate::store::operations::OperationView;
 use crate::store::rejections::{Rejection, RejectionPreview};
-use crate::store::{StoreError, events, jobs, notices, operations};
+use crate::store::{StoreError, authorizations, events, jobs, notices, operations};
 
 /// A job.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -91,6 +91,10 @@ pub struct JobDetail {
     pub payload: Value,
     /// Why it does not move; null when it is done or cancelled.
     pub waiting: Option<WaitingView>,
+    /// What upstream waits for: of a `deferred_authorization` that came to its end, the order number, `successful` (`Y`
+    /// or `N`), `errors`, `remaining_to_authorize` and `authorizations`; null before, and for other kinds.
+    #[schema(value_type = Option<Object>)]
+    pub answer: Option<Value>,
     /// Every change of state, the oldest first.
     pub timeline: Vec<EventView>,
     /// The calls to the outside made on its behalf.
@@ -231,6 +235,7 @@ impl JobDetail {
             return Ok(None);
         };
         let waiting = engine.explain(&mut tx, &job).await?;
+        let answer = authorizations::answer_of(&mut tx, id).await?;
         let timeline = events::timeline(&mut tx, id).await?;
         let operations = operations::of_job(&mut tx, id).await?;
         let notices = notices::of_job(&mut tx, id).await?;
@@ -238,6 +243,7 @@ impl JobDetail {
             payload: shown_json(&job.payload),
             job: job.into(),
             waiting: waiting.map(Into::into),
+            answer: answer.as_deref().map(shown_json),
             timeline: timeline.into_iter().map(Into::into).collect(),
             operations: operations.into_iter().map(Into::into).collect(),
             notices: notices

@@ -65,9 +65,6 @@ impl Queue {
         let mut rooms = Vec::new();
         let mut backends = Vec::new();
         for kind in JobKind::ALL {
-            if !crate::domain::job::is_carried_out(kind) {
-                continue;
-            }
             let room = Arc::new(Semaphore::new(settings.concurrency));
             let (sender, backend) = backend::channel(settings.concurrency, stop.clone());
             let dispatcher = dispatcher::Dispatcher {

@@ -15,10 +15,17 @@ use crate::domain::authorization::{Authorization, AuthorizationState, Authorizat
 use crate::domain::deferred_authorization::Suspension;
 use crate::domain::operation::OperationKind;
 
+macro_rules! columns {
+    () => {
+        "a.channel, a.reference, a.order_no, a.merchant_id, a.method_id, a.method_group, a.number, a.capture, \
+         a.amount_minor, a.currency, a.keep_minor, a.state, a.version, a.because, a.surplus_told_at, a.updated_at"
+    };
+}
+
 statements! {
-    OF_ORDER = "SELECT channel, reference, order_no, merchant_id, method_id, method_group, number, capture, \
-                amount_minor, currency, keep_minor, state, version, because, surplus_told_at, updated_at \
-                FROM authorizations WHERE order_no = $1 ORDER BY created_at, reference";
+    OF_ORDER = concat!("SELECT ", columns!(), " FROM authorizations a WHERE a.order_no = $1 ORDER BY a.created_at, a.reference");
+    OF_GROUP = concat!("SELECT ", columns!(), " FROM orders o JOIN authorizations a ON a.order_no = o.order_no \
+               WHERE o.group_no = $1 ORDER BY a.created_at, a.reference");
     INSERT = "INSERT INTO authorizations (channel, reference, order_no, merchant_id, method_id, method_group, number, \
               capture, amount_minor, currency, state, version, because, detail, job_id, created_at, updated_at) \
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'intended', 1, $11, 'written down before the call', $12, $13, $13)";
@@ -75,6 +82,27 @@ pub async fn of_order(
             .fetch_all(connection)
             .await?
     });
+    with_calls(tx, rows).await
+}
+
+/// Every authorization of the orders of a group, in the same way.
+pub async fn of_group(
+    tx: &mut Tx,
+    group_no: &OrderNo,
+) -> Result<Vec<AuthorizationWithCall>, StoreError> {
+    let rows: Vec<AuthorizationRow> = on_both!(tx, Db, connection => {
+        sqlx::query_as(OF_GROUP.text::<Db>())
+            .bind(group_no.as_str())
+            .fetch_all(connection)
+            .await?
+    });
+    with_calls(tx, rows).await
+}
+
+async fn with_calls(
+    tx: &mut Tx,
+    rows: Vec<AuthorizationRow>,
+) -> Result<Vec<AuthorizationWithCall>, StoreError> {
     let mut found = Vec::with_capacity(rows.len());
     for row in rows {
         let authorization: Authorization = row.try_into()?;

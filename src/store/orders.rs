@@ -6,7 +6,7 @@ use sqlx::FromRow;
 
 use super::jobs::{bound, parse};
 use super::statement::statements;
-use super::{StoreError, Timestamp, Tx, notices, on_both, operations};
+use super::{StoreError, Timestamp, Tx, authorizations, notices, on_both, operations};
 use crate::domain::operation::OperationKind;
 use crate::domain::order::{Order, OrderState, PaymentReference};
 use crate::domain::order_expiry::GroupSnapshot;
@@ -31,6 +31,8 @@ statements! {
                VALUES ($1, $2, $3, $4, $5, $6)";
     /// Held until the transaction ends, so that an intent to pay and the deadline cannot cross.
     LOCK_GROUP_STATES = "SELECT state FROM orders WHERE group_no = $1 ORDER BY order_no", postgres " FOR UPDATE";
+    LOCK_GROUP_VERSIONS = "SELECT order_no, version FROM orders \
+                           WHERE group_no = (SELECT group_no FROM orders WHERE order_no = $1) ORDER BY order_no", postgres " FOR UPDATE";
     ISSUE = "INSERT INTO payment_references (channel, reference, group_no, state, issued_at, updated_at) \
              VALUES ($1, $2, $3, 'open', $4, $4) ON CONFLICT (channel, reference) DO NOTHING";
     REFERENCE_GROUP = "SELECT group_no FROM payment_references WHERE channel = $1 AND reference = $2";
@@ -94,6 +96,7 @@ pub async fn load_group(tx: &mut Tx, order_no: &OrderNo) -> Result<GroupSnapshot
     let mut group = GroupSnapshot {
         orders,
         references: Vec::new(),
+        authorizations: Vec::new(),
     };
     let Some(first) = group.orders.first() else {
         return Ok(group);
@@ -109,6 +112,7 @@ pub async fn load_group(tx: &mut Tx, order_no: &OrderNo) -> Result<GroupSnapshot
         let operation = operations::latest(tx, &row.channel, &row.reference, close).await?;
         group.references.push((row.try_into()?, operation));
     }
+    group.authorizations = authorizations::of_group(tx, &first.group_no).await?;
     Ok(group)
 }
 
@@ -248,6 +252,20 @@ pub async fn issue_reference(
             .rows_affected()
     });
     Ok(issued == 1)
+}
+
+/// Locks the group of an order until the transaction ends, so that what was decided on these versions and a deadline
+/// cannot cross; empty when the order is unknown.
+pub async fn lock_group_versions(
+    tx: &mut Tx,
+    order_no: &OrderNo,
+) -> Result<Vec<(String, i64)>, StoreError> {
+    Ok(on_both!(tx, Db, connection => {
+        sqlx::query_as(LOCK_GROUP_VERSIONS.text::<Db>())
+            .bind(order_no.as_str())
+            .fetch_all(connection)
+            .await?
+    }))
 }
 
 /// The group a reference was issued for.

@@ -3,8 +3,10 @@
 //! A worker decides nothing itself (`domain/` does) and commits nothing itself (its [`Run`] does,
 //! under the lease). It proves its end by returning [`Finished`].
 
+mod authorizing;
 mod booking;
 mod calls;
+mod deferred_authorization;
 pub mod messages;
 mod money;
 mod order_expiry;
@@ -23,6 +25,7 @@ use tokio::sync::Semaphore;
 use crate::config::Approvals;
 use crate::connectors::messages::Messages;
 use crate::connectors::{Banks, Channels};
+use crate::domain::deferred_authorization::ChargingRules;
 use crate::domain::partner_notification::PayLinkTemplate;
 use crate::engine::{Finished, Handler, Run, WorkError};
 
@@ -41,6 +44,8 @@ pub struct Workbench {
     pub banks: Arc<Banks>,
     /// By channel, what a bank's statement says where the channel deposits what it owes.
     pub deposit_texts: Arc<BTreeMap<ChannelName, String>>,
+    /// How the seller charges payment methods.
+    pub charging: Arc<ChargingRules>,
     /// From which amounts on people must agree.
     pub approvals: Arc<Approvals>,
     /// Where statement files are put for reconciliation.
@@ -64,11 +69,10 @@ async fn carry_out(bench: &Workbench, run: Run) -> Result<Finished, WorkError> {
     match payload {
         Payload::OrderExpiry(asked) => order_expiry::run(bench, &run, &asked).await,
         Payload::Reconciliation(asked) => reconciliation::run(bench, &run, &asked).await,
+        Payload::DeferredAuthorization(asked) => {
+            deferred_authorization::run(bench, &run, &asked).await
+        }
         Payload::SettlementRun(asked) => settlement_run::run(bench, &run, &asked).await,
         Payload::PartnerNotification(asked) => partner_notification::run(bench, &run, &asked).await,
-        Payload::DeferredAuthorization(_) => Err(WorkError::Invalid(format!(
-            "this release has no worker for {}",
-            job.kind
-        ))),
     }
 }

@@ -5,10 +5,11 @@
 //! its own, so a crash between any two is taken up where it stopped.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use clearday_jobs::{OrderExpiry, OrderNo};
+use clearday_jobs::{Money, OrderExpiry, OrderNo};
 use tracing::warn;
 
 use super::Workbench;
+use super::authorizing::{Desk, Seen, breaker_words};
 use super::calls::{
     Intent, Learned, as_json, channel_failure, conclude, intend, learn, observed, sort_answer,
 };
@@ -16,15 +17,17 @@ use super::money::{Received, book_late_money, record_payment};
 use crate::connectors::{
     Channel, ChannelError, DeclineCode, Evidence, PaymentState, QueryAnswer, Receipt,
 };
+use crate::domain::authorization::{Authorization, AuthorizationWithCall};
+use crate::domain::breaker::Admission;
 use crate::domain::operation::{Operation, OperationKind, OperationState};
-use crate::domain::order::{OrderEvent, PaymentReference};
+use crate::domain::order::{Order, OrderEvent, PaymentReference};
 use crate::domain::order_expiry::{
     ChannelView, CloseDecision, ClosePromises, ExpiryDecision, GroupSnapshot, ReceiptDecision,
-    ask_again_at, decide_close, decide_expiry, decide_receipt,
+    ask_again_at, decide_close, decide_expiry, decide_receipt, settled_reason,
 };
 use crate::engine::{Finished, Run, RunTx, WorkError};
-use crate::store::operations;
 use crate::store::orders::{self, OrderChange, ReferencePayment};
+use crate::store::{authorizations, operations};
 
 /// Steps one run may take: a group has at most a few dozen references with a few steps each, so
 /// more than this is a fault that must not spin.
@@ -45,9 +48,10 @@ pub(super) async fn run(
     run: &Run,
     asked: &OrderExpiry,
 ) -> Result<Finished, WorkError> {
+    let mut seen = Seen::default();
     for _ in 0..STEPS_MAX {
         let group = load(run, &asked.order_no).await?;
-        if let Step::Ended(finished) = take_step(bench, run, &group).await? {
+        if let Step::Ended(finished) = take_step(bench, run, &group, &mut seen).await? {
             return Ok(finished);
         }
     }
@@ -71,7 +75,12 @@ async fn load(run: &Run, order_no: &OrderNo) -> Result<GroupSnapshot, WorkError>
     Ok(group)
 }
 
-async fn take_step(bench: &Workbench, run: &Run, group: &GroupSnapshot) -> Result<Step, WorkError> {
+async fn take_step(
+    bench: &Workbench,
+    run: &Run,
+    group: &GroupSnapshot,
+    seen: &mut Seen,
+) -> Result<Step, WorkError> {
     match decide_expiry(group, run.now()) {
         ExpiryDecision::Settled(reason) => {
             let tx = run.begin().await?;
@@ -84,37 +93,48 @@ async fn take_step(bench: &Workbench, run: &Run, group: &GroupSnapshot) -> Resul
         ExpiryDecision::BeginExpiring => {
             let mut tx = run.begin().await?;
             let reason = "the deadline came: no payment may start";
-            move_live(run, &mut tx, group, OrderEvent::BeginExpiry, reason).await?;
+            move_live(run, &mut tx, &group.orders, OrderEvent::BeginExpiry, reason).await?;
             run.checkpoint(tx).await?;
             Ok(Step::Again)
         }
         ExpiryDecision::Query(open) => close_references(bench, run, group, &open).await,
+        ExpiryDecision::LetGo(held) => let_go(bench, run, group, &held, seen).await,
+        ExpiryDecision::TellSurplus(surplus) => tell_surplus(run, group, &surplus).await,
         ExpiryDecision::TakePayment => {
             let mut tx = run.begin().await?;
-            let reason = "a payment reference was paid at the channel";
-            move_live(run, &mut tx, group, OrderEvent::Pay, reason).await?;
+            let reason = if group.is_paid_by_reference() {
+                "a payment reference was paid at the channel"
+            } else {
+                "all that it owes was taken by its payment methods"
+            };
+            move_live(run, &mut tx, &group.orders, OrderEvent::Pay, reason).await?;
             run.checkpoint(tx).await?;
             Ok(Step::Again)
         }
         ExpiryDecision::Expire => {
             let mut tx = run.begin().await?;
-            let reason = "every reference issued for it is proved closed";
-            move_live(run, &mut tx, group, OrderEvent::Expire, reason).await?;
+            let reason =
+                "every reference issued for it is proved closed, and nothing is held for it";
+            move_live(run, &mut tx, &group.orders, OrderEvent::Expire, reason).await?;
+            if group.has_untold_surplus() {
+                run.checkpoint(tx).await?;
+                return Ok(Step::Again);
+            }
             run.done(tx, "expired").await.map(Step::Ended)
         }
     }
 }
 
 /// Moves every live member of the group together, or none.
-async fn move_live(
+pub(super) async fn move_live(
     run: &Run,
     tx: &mut RunTx,
-    group: &GroupSnapshot,
+    orders: &[Order],
     event: OrderEvent,
     reason: &str,
 ) -> Result<(), WorkError> {
     let now = run.now();
-    let live = group.orders.iter().filter(|order| !order.state.is_final());
+    let live = orders.iter().filter(|order| !order.state.is_final());
     for order in live {
         // A member that is further along already (expiring while others are open) stays there.
         let Some(state) = order.state.after(event) else {
@@ -132,6 +152,79 @@ async fn move_live(
         }
     }
     Ok(())
+}
+
+/// Brings everything that is held a step nearer to its proved end. What a channel that is not there holds does not
+/// keep another from being let go.
+async fn let_go(
+    bench: &Workbench,
+    run: &Run,
+    group: &GroupSnapshot,
+    held: &[AuthorizationWithCall],
+    seen: &mut Seen,
+) -> Result<Step, WorkError> {
+    let mut has_progress = false;
+    let mut waits = Vec::new();
+    for found in held {
+        let Authorization {
+            channel, reference, ..
+        } = &found.authorization;
+        let known = |seen: &Seen| {
+            let asked = seen.asked.get(reference);
+            asked.or_else(|| seen.holds.get(channel)).cloned()
+        };
+        if known(seen).is_none() {
+            let desk = Desk {
+                bench,
+                run,
+                is_wanted: false,
+                is_late: group.owes_nothing_for(&found.authorization),
+            };
+            let capabilities = bench.channels.find(channel).map(Channel::capabilities);
+            let may_void = capabilities.is_none_or(|capabilities| capabilities.void);
+            if found.authorization.state.is_open() || !may_void {
+                desk.ask(seen, found).await?;
+            } else {
+                let nothing = Money::from_minor(0, found.authorization.amount.currency());
+                let reason = "the order may be paid no more";
+                desk.let_go(seen, found, nothing, reason).await?;
+            }
+        }
+        match known(seen) {
+            Some(wait) => waits.push(wait),
+            None => has_progress = true,
+        }
+    }
+    let earliest = waits.into_iter().min_by_key(|(until, _)| *until);
+    match earliest {
+        Some((until, reason)) if !has_progress => {
+            let tx = run.begin().await?;
+            run.snooze(tx, until, &reason).await.map(Step::Ended)
+        }
+        Some(_) | None => Ok(Step::Again),
+    }
+}
+
+/// Notes that a person is told, and tells by way of the dead letters.
+async fn tell_surplus(
+    run: &Run,
+    group: &GroupSnapshot,
+    surplus: &[Authorization],
+) -> Result<Step, WorkError> {
+    let mut tx = run.begin().await?;
+    for authorization in surplus {
+        authorizations::tell_surplus(&mut tx, authorization, run.now()).await?;
+    }
+    run.checkpoint(tx).await?;
+    let told: Vec<String> = surplus
+        .iter()
+        .map(|it| format!("{} for authorization {}", it.amount, it.reference))
+        .collect();
+    Err(WorkError::Invalid(format!(
+        "{} was taken although {}: give it back to the payer, then retry",
+        told.join(" and "),
+        settled_reason(group)
+    )))
 }
 
 /// What became of one open reference in this pass.
@@ -197,6 +290,9 @@ async fn close_reference(
                 what: format!("channel {}", reference.channel),
                 reason: "it is not configured: add it under [[channels]]".to_owned(),
             })?;
+    if let Admission::Wait(until) = channel.admit() {
+        return Ok(Progress::Waits(until, breaker_words(channel, until)));
+    }
     let answer = match channel.query(&reference.reference).await {
         Ok(answer) => answer,
         Err(error) => return query_failed(run, channel, last, &error),

@@ -508,3 +508,33 @@ fn what_is_wrong_with_a_way_of_messages_is_named() {
         assert_eq!(refusal(load_text(text)), expected, "{text}");
     }
 }
+
+#[test]
+fn the_sequence_of_charging_names_every_group_once() {
+    let complete = "other, credit_card,customer_account, stored_value_card";
+    let settings = load_variables(&[("CLEARDAY_AUTHORIZATION__SEQUENCE", complete)]).unwrap();
+    let names: Vec<&str> = settings
+        .authorization
+        .sequence
+        .iter()
+        .map(|group| group.as_str())
+        .collect();
+    assert_eq!(
+        names.join(", "),
+        "other, credit_card, customer_account, stored_value_card"
+    );
+    let refused = "clearday.toml:2: authorization.sequence: must name each of credit_card, \
+                   customer_account, stored_value_card, other once, in the order of charging";
+    for sequence in ["[\"other\"]", "[]"] {
+        let text = format!("[authorization]\nsequence = {sequence}\n");
+        assert_eq!(refusal(load_text(&text)), refused);
+    }
+    let unknown = "[authorization]\nsequence = [\"cash\"]\n";
+    assert_eq!(
+        refusal(load_text(unknown)),
+        "clearday.toml:2: authorization.sequence[0]: must be one of credit_card, customer_account, \
+         stored_value_card, other, not \"cash\""
+    );
+    let nowhere = "[authorization]\nzone = \"Asia/Nowhere\"\n";
+    assert!(refusal(load_text(nowhere)).contains("is not a time zone of the IANA data"));
+}

@@ -5,6 +5,7 @@ use clearday_jobs::{
 };
 
 use super::{Snapshot, Step};
+use crate::domain::authorization::Authorization;
 
 /// All that is owed is authorized or taken.
 pub(super) fn yes(snapshot: &Snapshot) -> Step {
@@ -37,13 +38,19 @@ fn build(
             message: suspension.message.clone(),
         })
     });
-    let committed = snapshot.all().filter(|it| it.state.is_committed());
+    let mut committed: Vec<&Authorization> = snapshot
+        .all()
+        .filter(|it| it.state.is_committed())
+        .collect();
+    // As they were asked: those of earlier jobs first.
+    committed.sort_by_key(|it| snapshot.place_of(&it.method_id));
     Step::Answer(AuthorizationAnswer {
         order_no: snapshot.order_no.clone(),
         successful,
         errors: error.into_iter().chain(of_methods).collect(),
         remaining_to_authorize: Amount(remaining),
         authorizations: committed
+            .into_iter()
             .map(|it| AuthorizedAmount {
                 method_id: it.method_id.clone(),
                 channel: it.channel.clone(),

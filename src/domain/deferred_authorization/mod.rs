@@ -8,7 +8,7 @@ pub mod allocation;
 mod answer;
 mod standing;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -112,8 +112,8 @@ pub struct Snapshot {
     pub suspended: BTreeMap<MethodId, Suspension>,
     /// Every channel that a method or an authorization names.
     pub channels: BTreeMap<ChannelName, ChannelStanding>,
-    /// Authorizations that were asked about in this run without a proof.
-    pub asked: BTreeSet<Reference>,
+    /// Authorizations that were asked about in this run without a proof; when each is asked again, and why.
+    pub asked: BTreeMap<Reference, (DateTime<Utc>, String)>,
     /// What the seller configured.
     pub rules: ChargingRules,
 }
@@ -190,6 +190,10 @@ fn let_go(snapshot: &Snapshot, reason: &str, now: DateTime<Utc>) -> Option<Step>
     let held = || snapshot.in_state(AuthorizationState::Authorized);
     if let Some(next) = held().find(|held| snapshot.may_void(held)) {
         return Some(Step::Void(next.reference.clone(), reason.to_owned()));
+    }
+    if let Some(unvoidable) = held().find(|held| snapshot.may_ask(held)) {
+        // It can only lapse there; ask whether it did.
+        return Some(Step::Query(unvoidable.reference.clone()));
     }
     if let Some(stuck) = held().next() {
         return Some(snapshot.wait_for_channel(stuck, now));
@@ -389,8 +393,13 @@ impl Snapshot {
         }
     }
 
+    /// Whether anything may be authorized for the order now.
+    pub fn is_payable(&self, now: DateTime<Utc>) -> bool {
+        standing::of(self, now) == Standing::Payable
+    }
+
     /// The order itself, once it is imported.
-    fn own_order(&self) -> Option<&Order> {
+    pub fn own_order(&self) -> Option<&Order> {
         self.orders.iter().find(|it| it.order_no == self.order_no)
     }
 
@@ -437,12 +446,11 @@ impl Snapshot {
             .unwrap_or(0)
     }
 
-    /// The place of a method in the order of asking; methods of other jobs come last.
-    fn place_of(&self, method_id: &MethodId) -> usize {
+    /// The place of a method in the order of asking; methods of other jobs were asked before.
+    fn place_of(&self, method_id: &MethodId) -> Option<usize> {
         asking_order(&self.methods, &self.rules.sequence)
             .iter()
             .position(|method| method.method_id == *method_id)
-            .unwrap_or(usize::MAX)
     }
 
     fn abilities(&self, channel: &ChannelName) -> Option<Abilities> {
@@ -454,7 +462,7 @@ impl Snapshot {
     }
 
     fn may_ask(&self, open: &Authorization) -> bool {
-        !self.asked.contains(&open.reference) && self.abilities(&open.channel).is_some()
+        !self.asked.contains_key(&open.reference) && self.abilities(&open.channel).is_some()
     }
 
     fn may_void(&self, held: &Authorization) -> bool {
@@ -470,6 +478,9 @@ impl Snapshot {
         let Authorization {
             channel, reference, ..
         } = stuck;
+        if let Some((until, reason)) = self.asked.get(reference).cloned() {
+            return Step::Wait(until, reason);
+        }
         let standing = self.channels.get(channel);
         if let Some((until, reason)) = standing.and_then(|it| it.hold.clone()) {
             return Step::Wait(until, reason);

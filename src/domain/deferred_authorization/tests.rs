@@ -8,6 +8,8 @@ use chrono::TimeDelta;
 use clearday_jobs::{Amount, Currency, Token, YesOrNo};
 use proptest::prelude::*;
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::domain::authorization::reference_for;
 use crate::domain::order::OrderState;
@@ -82,7 +84,7 @@ fn snapshot(total: i64, methods: Vec<PaymentMethod>) -> Snapshot {
         authorizations: Vec::new(),
         suspended: BTreeMap::new(),
         channels: BTreeMap::from([("sandbox".parse().unwrap(), standing)]),
-        asked: BTreeSet::new(),
+        asked: BTreeMap::new(),
         rules: ChargingRules {
             sequence: vec![MethodGroup::StoredValueCard, MethodGroup::CreditCard],
             zone: chrono_tz::Asia::Shanghai,
@@ -256,8 +258,12 @@ Yes, remaining 0.00 CNY, [\"declined\"]"
     let mut asked = snapshot(100, methods());
     asked.authorizations = vec![held("gift", AuthorizationState::Unknown, 30)];
     let reference = asked.authorizations[0].authorization.reference.clone();
-    asked.asked.insert(reference);
-    assert!(next(&asked).starts_with("wait: the outcome of authorization O-1-1-"));
+    let wait = (
+        noon() + TimeDelta::seconds(5),
+        "it is asked again".to_owned(),
+    );
+    asked.asked.insert(reference, wait);
+    assert_eq!(next(&asked), "wait: it is asked again");
 }
 
 #[test]

@@ -25,7 +25,6 @@ use super::problem::Problem;
 use super::view::{JobDetail, RejectionView};
 use super::{jobs as job_api, rejected as rejection_api};
 use crate::config::Role;
-use crate::domain::job::is_carried_out;
 use crate::domain::job::{Job, JobEvent, JobState};
 use crate::store::StoreError;
 use crate::store::jobs::{COUNT_MAX, JobFilter};
@@ -144,7 +143,6 @@ struct QueueRow {
     counts: Vec<Count>,
     latency: String,
     is_overdue: bool,
-    is_carried_out: bool,
 }
 
 struct Count {
@@ -387,7 +385,6 @@ fn render(page: &impl Template) -> Result<Response, Problem> {
 }
 
 fn queue_row(queue: &QueueFigures) -> QueueRow {
-    let is_carried_out = is_carried_out(queue.kind);
     let counts = JobState::ALL.iter().map(|&state| {
         let number = queue.count(state);
         let more = if number >= COUNT_MAX { "+" } else { "" };
@@ -401,11 +398,9 @@ fn queue_row(queue: &QueueFigures) -> QueueRow {
         kind: queue.kind,
         counts: counts.collect(),
         latency: queue.latency.map(duration_words).unwrap_or_default(),
-        is_overdue: is_carried_out
-            && queue
-                .latency
-                .is_some_and(|latency| latency.as_secs() > OVERDUE_SECONDS),
-        is_carried_out,
+        is_overdue: queue
+            .latency
+            .is_some_and(|latency| latency.as_secs() > OVERDUE_SECONDS),
     }
 }
 

@@ -27,7 +27,6 @@ async fn the_overview_says_how_every_queue_stands() {
     for kind in JobKind::ALL {
         assert!(empty.body.contains(kind.as_str()), "{kind}");
     }
-    assert_eq!(empty.body.matches("no worker in this release").count(), 1);
 
     site.due_job("k-1").await;
     site.bury_due("no such order").await;

@@ -5,6 +5,7 @@
 mod accept;
 mod approvals;
 mod audit;
+mod authorizations;
 mod claimers;
 mod execute;
 mod leases;

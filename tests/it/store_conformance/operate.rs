@@ -8,7 +8,7 @@ use clearday::engine::{Engine, OperateError, Run, Waiting, WorkError};
 use clearday::store::operations;
 use clearday_jobs::{JobId, JobKind, OperationId};
 
-use crate::support::world::{World, due_at, lease_one, noon, on_both_databases, submission};
+use crate::support::world::{World, due_at, lease_one, noon, on_both_databases};
 
 on_both_databases! {
     a_waiting_job_is_cancelled_at_once,
@@ -192,15 +192,6 @@ async fn every_state_is_explained(world: World) {
     let told = explain(&world, later).await.unwrap();
     assert_eq!(told.reason, "not due: accepted from http");
     assert_eq!(told.until, Some("2026-03-08T09:00:00Z".parse().unwrap()));
-
-    let kind = JobKind::DeferredAuthorization;
-    let payload = clearday_jobs::example_for(kind);
-    let asked = submission(kind.as_str(), "k", payload.as_bytes());
-    let told = explain(&world, world.accept(asked).await).await.unwrap();
-    assert_eq!(
-        told.reason,
-        "this release has no worker for deferred_authorization"
-    );
 
     let job = lease_one(&engine, due).await;
     let told = explain(&world, due).await.unwrap();

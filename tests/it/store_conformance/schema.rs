@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clearday::domain::approval::{ApprovalAction, ApprovalRule, ApprovalState};
+use clearday::domain::authorization::AuthorizationState;
+use clearday::domain::deferred_authorization::SuspensionCode;
 use clearday::domain::fee::Rounding;
 use clearday::domain::job::{JobEvent, JobState, Priority};
 use clearday::domain::ledger::{Account, Booking, EntryEvent, FactKind, FactSource};
@@ -19,7 +21,7 @@ use clearday::domain::record::{CouponFunder, RecordKind, RecordStatus};
 use clearday::domain::schedule::TickFate;
 use clearday::domain::settlement_run::{ClaimState, InstructionState, PartState, SettlementState};
 use clearday::store::{Store, StoreError};
-use clearday_jobs::JobKind;
+use clearday_jobs::{Capture, JobKind, MethodGroup};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
 use crate::support::servers::TestDatabase;
@@ -222,6 +224,14 @@ fn checks_list_the_states_of_the_domain() {
 
     let fates = TickFate::ALL.iter().map(|fate| fate.as_str());
     assert_listed("ticks", "fate", fates);
+    let states = AuthorizationState::ALL.iter().map(|state| state.as_str());
+    assert_listed("authorizations", "state", states);
+    let groups = MethodGroup::ALL.map(MethodGroup::as_str);
+    assert_listed("authorizations", "method_group", groups);
+    let captures = Capture::ALL.map(Capture::as_str);
+    assert_listed("authorizations", "capture", captures);
+    let codes = SuspensionCode::ALL.iter().map(|code| code.as_str());
+    assert_listed("suspended_methods", "code", codes);
 
     let priorities = Priority::ALL.map(Priority::as_i16);
     let [first, .., last] = priorities;

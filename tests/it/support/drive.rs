@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use clearday::domain::job::{Job, JobState, LeaseHold, is_carried_out};
+use clearday::domain::job::{Job, JobState, LeaseHold};
 use clearday::store::jobs::{self, JobFilter};
 
 use super::house::House;
@@ -100,9 +100,7 @@ fn waits_for(jobs: &[Job], now: DateTime<Utc>, living: Option<&Vec<&str>>) -> Wa
             Waits::Work
         };
     }
-    let waiting = jobs
-        .iter()
-        .filter(|job| job.state == JobState::Ready && is_carried_out(job.kind));
+    let waiting = jobs.iter().filter(|job| job.state == JobState::Ready);
     match waiting.map(|job| job.run_at).min() {
         None => Waits::Nothing,
         Some(next) if next <= now => Waits::Work,

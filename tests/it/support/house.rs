@@ -11,6 +11,7 @@ use clearday::clock::{Clock, Ids};
 use clearday::connectors::Now;
 use clearday::connectors::messages::{MessageSettings, Messages};
 use clearday::daemon::{Daemon, Parts};
+use clearday::domain::deferred_authorization::ChargingRules;
 use clearday::domain::job::{Job, JobState};
 use clearday::domain::order::{Order, OrderState};
 use clearday::domain::partner::{Delivery, MessageChannel, Partner};
@@ -20,7 +21,7 @@ use clearday::queue::{InProcessBell, QueueSettings};
 use clearday::store::events::TimelineEntry;
 use clearday::store::{Store, events, jobs, orders, partners};
 use clearday::workers::Workbench;
-use clearday_jobs::{ChannelName, JobId, JobKind, OrderNo};
+use clearday_jobs::{ChannelName, JobId, JobKind, MethodGroup, OrderNo};
 
 use super::mailroom::RunningMailroom;
 use super::sandbox::{RunningSandbox, banks, channels, cny, reference, sandbox_name};
@@ -132,6 +133,7 @@ impl House {
             channels: Arc::new(channels),
             banks: Arc::new(banks),
             deposit_texts: Arc::new([(sandbox_name(), DEPOSIT_TEXT.to_owned())].into()),
+            charging: Arc::new(charging()),
             approvals: Arc::default(),
             messages: Arc::new(Messages::build(&self.messages, &now).unwrap()),
             pay_link: PayLinkTemplate::parse(PAY_LINK).ok(),
@@ -374,6 +376,19 @@ impl House {
         let mut tx = self.store.read().await.unwrap();
         let order = orders::find(&mut tx, &order_no.parse().unwrap()).await;
         order.unwrap().unwrap().state
+    }
+}
+
+/// What the default settings say.
+fn charging() -> ChargingRules {
+    ChargingRules {
+        sequence: vec![
+            MethodGroup::StoredValueCard,
+            MethodGroup::CustomerAccount,
+            MethodGroup::CreditCard,
+            MethodGroup::Other,
+        ],
+        zone: chrono_tz::Asia::Shanghai,
     }
 }
 

@@ -5,11 +5,14 @@
 //! expire. Money found on the way is taken. Members of a combination move together, at the
 //! earliest member's deadline; one member in review holds all. A group that ended another way (paid
 //! elsewhere, withdrawn) is settled only when its references are proved closed, too: an open one
-//! could still take money.
+//! could still take money. So is what payment methods hold for it: let go, with proof; see [`held`].
+
+mod held;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clearday_jobs::{MerchantId, Money, MoneyError};
 
+use super::authorization::{Authorization, AuthorizationWithCall};
 use super::operation::{Operation, OperationState};
 use super::order::{Order, OrderState, PaymentReference, ReferenceState};
 
@@ -27,6 +30,8 @@ pub struct GroupSnapshot {
     pub orders: Vec<Order>,
     /// Every reference ever issued for it, with the newest attempt to close it.
     pub references: Vec<(PaymentReference, Option<Operation>)>,
+    /// Every authorization of its members, with the newest call about it.
+    pub authorizations: Vec<AuthorizationWithCall>,
 }
 
 impl GroupSnapshot {
@@ -49,10 +54,14 @@ pub enum ExpiryDecision {
     BeginExpiring,
     /// Ask the channel about these references, each with the newest attempt to close it.
     Query(Vec<(PaymentReference, Option<Operation>)>),
-    /// A reference was paid: the group is paid.
+    /// Let go of what these hold, or ask what became of them.
+    LetGo(Vec<AuthorizationWithCall>),
+    /// A reference was paid, or all that is owed was taken from payment methods: the group is paid.
     TakePayment,
-    /// Every reference is proved closed.
+    /// Every reference is proved closed, and nothing is held.
     Expire,
+    /// Tell a person of money that was taken and that nobody owes.
+    TellSurplus(Vec<Authorization>),
 }
 
 /// Decides the next step for a group.
@@ -67,14 +76,9 @@ pub fn decide_expiry(group: &GroupSnapshot, now: DateTime<Utc>) -> ExpiryDecisio
         .cloned()
         .collect();
     let Some(deadline) = live().map(|order| order.expires_at).min() else {
-        return if open.is_empty() {
-            ExpiryDecision::Settled(settled_reason(&group.orders))
-        } else {
-            ExpiryDecision::Query(open)
-        };
+        return after_the_end(group, open);
     };
-    let is_paid = |(reference, _): &(PaymentReference, _)| reference.state == ReferenceState::Paid;
-    if group.references.iter().any(is_paid) {
+    if group.is_paid_by_reference() || group.is_taken(live()) {
         return ExpiryDecision::TakePayment;
     }
     if let Some(held) = live().find(|order| order.state == OrderState::InReview) {
@@ -91,14 +95,36 @@ pub fn decide_expiry(group: &GroupSnapshot, now: DateTime<Utc>) -> ExpiryDecisio
             ExpiryDecision::BeginExpiring
         };
     }
-    if open.is_empty() {
-        ExpiryDecision::Expire
-    } else {
-        ExpiryDecision::Query(open)
+    if !open.is_empty() {
+        return ExpiryDecision::Query(open);
+    }
+    match group.leaving() {
+        leaving if leaving.is_empty() => ExpiryDecision::Expire,
+        leaving => ExpiryDecision::LetGo(leaving),
     }
 }
 
-fn settled_reason(orders: &[Order]) -> &'static str {
+/// What is left to do when every member is final.
+fn after_the_end(
+    group: &GroupSnapshot,
+    open: Vec<(PaymentReference, Option<Operation>)>,
+) -> ExpiryDecision {
+    if !open.is_empty() {
+        return ExpiryDecision::Query(open);
+    }
+    let leaving = group.leaving();
+    if !leaving.is_empty() {
+        return ExpiryDecision::LetGo(leaving);
+    }
+    match group.untold_surplus() {
+        surplus if surplus.is_empty() => ExpiryDecision::Settled(settled_reason(group)),
+        surplus => ExpiryDecision::TellSurplus(surplus),
+    }
+}
+
+/// Why nothing is owed for a group any more.
+pub fn settled_reason(group: &GroupSnapshot) -> &'static str {
+    let orders = &group.orders;
     if orders.iter().any(|order| order.state == OrderState::Paid) {
         "the order was paid"
     } else if orders
@@ -280,12 +306,13 @@ pub fn decide_receipt(
             .orders
             .iter()
             .any(|order| order.state == OrderState::Paid);
-        return if is_paid && !is_paid_elsewhere && owed(&all) == Ok(Some(amount)) {
+        let is_taken = group.is_taken(group.orders.iter());
+        return if is_paid && !is_paid_elsewhere && !is_taken && owed(&all) == Ok(Some(amount)) {
             ReceiptDecision::Take
         } else {
             ReceiptDecision::TakeAsSurplus(format!(
                 "reference {number} was paid with {amount} although {}: give it back to the payer, then retry",
-                settled_reason(&group.orders)
+                settled_reason(group)
             ))
         };
     }
@@ -376,7 +403,11 @@ mod tests {
             .enumerate()
             .map(|(number, state)| order(&format!("O-{number}"), *state, noon()))
             .collect();
-        GroupSnapshot { orders, references }
+        GroupSnapshot {
+            orders,
+            references,
+            authorizations: Vec::new(),
+        }
     }
 
     fn name(decision: &ExpiryDecision) -> &'static str {
@@ -385,8 +416,10 @@ mod tests {
             ExpiryDecision::Snooze(..) => "snooze",
             ExpiryDecision::BeginExpiring => "begin expiring",
             ExpiryDecision::Query(..) => "query",
+            ExpiryDecision::LetGo(_) => "let go",
             ExpiryDecision::TakePayment => "take payment",
             ExpiryDecision::Expire => "expire",
+            ExpiryDecision::TellSurplus(_) => "tell",
         }
     }
 
