@@ -275,13 +275,13 @@ mod tests {
 
     /// Every field, what is wrong with it, and what the refusal says.
     const REFUSALS: &str = "\
-/version = 2: version: 2 is not known to this release; it reads version 1
-/version = \"1\": version: invalid type: string \"1\", expected u32
+/version = 2: version: version 2 is not supported; this release reads version 1
+/version = \"1\": version: invalid type: string \"1\", expected u64
 /order = null: order: invalid type: null, expected struct OrderToAuthorize
 /order/order_no = \"\": order.order_no: an order number has 1 to 64 characters, not 0
 /order/order_no = \"SO 1\": order.order_no: an order number is printable ASCII without spaces; character 3 is not
 /order/merchant_id = 7: order.merchant_id: invalid type: integer `7`, expected a string
-/order/payer_id = \"é\": order.payer_id: a payer is printable ASCII without spaces; character 1 is not
+/order/payer_id = \"é\": order.payer_id: a payer id is printable ASCII without spaces; character 1 is not
 /order/total = {\"amount\":\"0.00\",\"currency\":\"CNY\"}: order.total: 0.00 CNY is not more than zero
 /order/total = {\"amount\":\"-1.00\",\"currency\":\"CNY\"}: order.total: -1.00 CNY is not more than zero
 /order/total = {\"amount\":\"1.001\",\"currency\":\"CNY\"}: order.total: \"1.001\" is finer than the minor unit of CNY (2 decimal places)
@@ -291,7 +291,7 @@ mod tests {
 /methods = {}: methods: invalid type: map, expected a sequence
 /methods/0/method_id = \"card\": methods[1].method_id: is also the id of methods[0]
 /methods/0/group = \"cash\": methods[0].group: unknown variant `cash`, expected one of `credit_card`, `customer_account`, `stored_value_card`, `other`
-/methods/0/channel = \"\": methods[0].channel: a channel has 1 to 64 characters, not 0
+/methods/0/channel = \"\": methods[0].channel: a channel name has 1 to 64 characters, not 0
 /methods/0/token = \"4111111111111111\": methods[0].token: looks like a card number; send the channel's token for the card
 /methods/0/token = \"\": methods[0].token: a token has 1 to 255 characters, not 0
 /methods/0/charge_sequence = -1: methods[0].charge_sequence: invalid value: integer `-1`, expected u16
