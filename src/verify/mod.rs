@@ -6,6 +6,7 @@
 
 mod approvals;
 mod audit;
+mod authorizations;
 mod books;
 mod conservation;
 mod entries;
@@ -103,6 +104,8 @@ async fn run(tx: &mut Tx) -> Result<Vec<Check>, StoreError> {
     }
     checks.push(Check::new("conservation", Ok(conservation::check(&books)))?);
     checks.push(Check::new("operations", operations::check(tx).await)?);
+    let authorizations = authorizations::check(tx, &books).await;
+    checks.push(Check::new("authorizations", authorizations)?);
     checks.push(Check::new("states", states::check(tx).await)?);
     checks.push(Check::new("histories", histories::check(tx).await)?);
     checks.push(Check::new("approvals", approvals::check(tx).await)?);
