@@ -253,8 +253,8 @@ impl House {
                 .take(if approval.maker.is_some() { 1 } else { 2 });
             for name in still_to_sign {
                 let role = Role::Approver;
-                let signed = self.engine().sign(approval.id, Signer { name, role }, None);
-                signed.await.unwrap();
+                let signer = Signer { name, role };
+                self.door().sign(approval.id, signer, None).await.unwrap();
             }
         }
         waiting
@@ -270,7 +270,7 @@ impl House {
             name: "zhao",
             role: Role::Approver,
         };
-        self.engine().reject(only.id, signer, reason).await.unwrap();
+        self.door().reject(only.id, signer, reason).await.unwrap();
     }
 
     /// What we owe on an account of M-1, or hold there.
