@@ -56,7 +56,7 @@ async fn expire(house: &House, order_no: &str) -> JobId {
 }
 
 /// Records with a corrected fee, an order that was paid (twice), and one that expired; two merchants who are
-/// paid, one of them down to the line on the bank's statement.
+/// paid, one of them down to the line on the bank's statement, and from then on to another account.
 async fn little_world(mode: Mode) -> TestDatabase {
     let house = House::open(mode).await;
     house.import_merchant(merchant("M-1")).await;
@@ -83,6 +83,10 @@ async fn little_world(mode: Mode) -> TestDatabase {
     house.clock_shows("2026-03-04T09:00:00");
     read_statement(&house, "2026-03-03").await;
     pay(&house, "M-2", "2026-03-04T10:00:00").await;
+    let mut moved = merchant("M-1");
+    moved.payee.account_no = "6222020200009999".to_owned();
+    house.import_file_about(&moved).await;
+    house.approve_all().await;
     house.leave().await
 }
 
@@ -426,6 +430,26 @@ const TAMPERING: &[(&str, &str, &str)] = &[
         "an expired order whose payer's money is still held",
         "states",
         "UPDATE authorizations SET order_no = 'O-late' WHERE state = 'authorized'",
+    ),
+    (
+        "an account that nobody agreed to",
+        "bank_accounts",
+        "UPDATE merchants SET account_no = '6222020200006666' WHERE merchant_id = 'M-1'",
+    ),
+    (
+        "another account of a merchant who never changed it",
+        "bank_accounts",
+        "UPDATE merchants SET account_no = '6222020200006666' WHERE merchant_id = 'M-2'",
+    ),
+    (
+        "a change of account that nobody was asked about",
+        "bank_accounts",
+        "DELETE FROM approvals WHERE action = 'bank_account'",
+    ),
+    (
+        "an account that waits for nobody",
+        "bank_accounts",
+        "UPDATE merchants SET pending_bank = bank, pending_account_no = '6222020200006666',          pending_account_name = account_name WHERE merchant_id = 'M-2'",
     ),
     (
         "an edited row of the audit",
