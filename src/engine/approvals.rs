@@ -353,10 +353,16 @@ impl Engine {
             let newest = approvals::lock_newest(tx, new.action, &new.subject).await?;
             let last_asked = newest.as_ref().map(|newest| newest.requested_at);
             if let Some(newest) = newest {
-                if newest.digest == digest && newest.state != ApprovalState::Superseded {
+                let is_lapsed = new.value_on.is_some_and(|day| newest.is_lapsed(day));
+                let is_same = newest.digest == digest && newest.state != ApprovalState::Superseded;
+                if is_same && !is_lapsed {
                     return Ok((follow(tx, newest, new.job_id).await?, pending));
                 }
-                let reason = format!("what was shown changed: its digest is now {digest}");
+                let reason = if is_same {
+                    "nobody agreed to it, and the day it was for is over".to_owned()
+                } else {
+                    format!("what was shown changed: its digest is now {digest}")
+                };
                 self.supersede(tx, newest, &reason, &mut pending).await?;
             }
             let (mut approval, small) = self.propose(tx, &new, &shown, &digest).await?;

@@ -28,6 +28,7 @@ mod reconciliation;
 mod schedule;
 mod settlement_run;
 mod setup_import;
+mod small_payments;
 mod statement;
 mod store_conformance;
 mod story;
