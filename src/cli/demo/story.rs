@@ -11,6 +11,7 @@ use super::upstream::{BANK_KEY, BILL_KEY, DEFERRED_KEY, DEFERRED_ORDER, PARTNER_
 use super::{LISTED_MAX, all_jobs};
 use crate::domain::job::{Job, JobState};
 use crate::domain::mask::mask_target;
+use crate::domain::partner::MessageChannel;
 use crate::domain::settlement_run::{Settlement, SettlementState};
 use crate::engine::{Engine, settlement_progress};
 use crate::store::approvals::{self, ApprovalFilter};
@@ -92,6 +93,9 @@ pub(super) async fn partner_notification(engine: &Engine, out: Out<'_>) -> Resul
         let target = mask_target(notice.channel, &notice.target);
         let (channel, state) = (notice.channel, notice.state);
         tell(out, &format!("   {channel} {state} to {target}"))?;
+        if channel == MessageChannel::Sms {
+            tell(out, &format!("      {}", notice.content))?;
+        }
     }
     tell(out, &format!("   {}: {}", job.state, job.note))
 }
@@ -171,7 +175,9 @@ async fn tell_settlement(
         .await?
         .filter(|job| job.state == JobState::Done)
     {
-        tell(out, &format!("      {}", job.note))?;
+        for words in job.note.split("; ") {
+            tell(out, &format!("      {words}"))?;
+        }
     }
     tell_signatures(tx, settlement, out).await?;
     if settlement.state == SettlementState::Calculated {
