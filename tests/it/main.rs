@@ -30,6 +30,7 @@ mod settlement_run;
 mod setup_import;
 mod statement;
 mod store_conformance;
+mod story;
 mod support;
 mod tidy;
 mod two_daemons;

@@ -76,7 +76,7 @@ pub(super) fn event_label(event: &str) -> &'static str {
         "rescued" => "租约到期收回",
         "handed_back" => "交还",
         "cancelled" => "取消",
-        "requeued" => "人工重试",
+        "requeued" => "立即执行",
         _ => "",
     }
 }

@@ -174,8 +174,11 @@ impl House {
         self.daemons[0].engine()
     }
 
-    /// The way in when no daemon of the test's own runs: what it accepts is found by the daemons' polls.
-    fn door(&self) -> Engine {
+    /// The way in. When no daemon of the test's own runs, what it accepts is found by the polls of others.
+    pub(crate) fn door(&self) -> Engine {
+        if let Some(daemon) = self.daemons.first() {
+            return daemon.engine().clone();
+        }
         Engine::new(
             self.store.clone(),
             self.clock.clone(),
@@ -218,10 +221,7 @@ impl House {
             source: Source::Http,
             fault: None,
         };
-        let accepted = match self.daemons.first() {
-            Some(daemon) => daemon.engine().accept(vec![submission]).await,
-            None => self.door().accept(vec![submission]).await,
-        };
+        let accepted = self.door().accept(vec![submission]).await;
         accepted.unwrap().remove(0)
     }
 
