@@ -94,7 +94,9 @@ pub(super) async fn partner_notification(engine: &Engine, out: Out<'_>) -> Resul
         let (channel, state) = (notice.channel, notice.state);
         tell(out, &format!("   {channel} {state} to {target}"))?;
         if channel == MessageChannel::Sms {
-            tell(out, &format!("      {}", notice.content))?;
+            for line in notice.content.lines() {
+                tell(out, &format!("      {line}"))?;
+            }
         }
     }
     tell(out, &format!("   {}: {}", job.state, job.note))
