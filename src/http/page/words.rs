@@ -116,6 +116,32 @@ pub(super) fn notice_label(state: &str) -> &'static str {
     }
 }
 
+/// In what way two sides disagree, in Chinese.
+pub(super) fn break_label(break_name: &str) -> &'static str {
+    match break_name {
+        "missing_ours" => "我方缺失",
+        "missing_theirs" => "对方缺失",
+        "amount_mismatch" => "金额不符",
+        "fee_mismatch" => "手续费不符",
+        "status_mismatch" => "状态不符",
+        "currency_mismatch" => "币种不符",
+        "duplicate_ours" => "我方重复",
+        "duplicate_theirs" => "对方重复",
+        _ => "",
+    }
+}
+
+/// What a break is about, in Chinese.
+pub(super) fn record_label(kind: &str) -> &'static str {
+    match kind {
+        "payment" => "支付",
+        "refund" => "退款",
+        "payout" => "付款",
+        "deposit" => "入账",
+        _ => "",
+    }
+}
+
 /// A duration in its largest unit: exact enough to see whether something is stuck.
 pub(super) fn duration_words(duration: Duration) -> String {
     const UNITS: [(u64, &str); 3] = [(24 * 60 * 60, "d"), (60 * 60, "h"), (60, "min")];

@@ -18,6 +18,7 @@ use serde_json::json;
 use self::collect::{Collected, collect};
 pub use self::collect::{PlanError, Scope, preview};
 use self::moves::Mover;
+pub use self::pay::end_to_end_id;
 use super::Workbench;
 use super::booking::book_records;
 use crate::domain::china::china_day;
