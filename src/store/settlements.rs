@@ -81,10 +81,10 @@ statements! {
                   WHERE id = $1 AND state = $2";
     TIMELINE = "SELECT version, occurred_at, part_no, event, state, reason, job_id FROM settlement_events \
                 WHERE settlement_id = $1 ORDER BY version";
-    /// Merchants that we pay and that have something to settle or to pay, one page after the other.
-    WITH_WORK = "SELECT m.merchant_id, m.currency FROM merchants m \
-                 WHERE m.funds_flow = 'collected' AND m.merchant_id > $1 \
-                 AND (EXISTS (SELECT 1 FROM records r WHERE r.merchant_id = m.merchant_id AND r.currency = m.currency \
+    /// Merchants that have something to settle, if it is for us to settle, or to pay, one page after the other.
+    WITH_WORK = "SELECT m.merchant_id, m.currency FROM merchants m WHERE m.merchant_id > $1 \
+                 AND (m.funds_flow = 'collected' \
+                 AND EXISTS (SELECT 1 FROM records r WHERE r.merchant_id = m.merchant_id AND r.currency = m.currency \
                  AND r.settlement_id IS NULL AND r.status = 'succeeded' AND r.occurred_at < $2) \
                  OR EXISTS (SELECT 1 FROM settlements s WHERE s.merchant_id = m.merchant_id AND s.currency = m.currency \
                  AND s.state IN ('calculated', 'approved'))) ORDER BY m.merchant_id LIMIT $3";

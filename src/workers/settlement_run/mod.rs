@@ -45,6 +45,8 @@ const ZONES: TimeDelta = TimeDelta::hours(36);
 pub(super) enum Progress {
     /// It is a step further.
     Made,
+    /// Nobody answered about one of its parts, which is asked for again then; why. What else it needs goes on.
+    Unanswered(DateTime<Utc>, String),
     /// Nothing changes before then; why.
     Waits(DateTime<Utc>, String),
     /// This job is through with it.
@@ -146,9 +148,9 @@ async fn settle(
         )));
     }
     if merchant.funds_flow == FundsFlow::Direct {
-        let tx = run.begin().await?;
         let note = format!("the channel pays {merchant_id} itself (direct): nothing is paid out");
-        return run.done(tx, &note).await;
+        // What was collected before the channel did is paid all the same.
+        return pay_all(bench, run, &merchant, Gathered::Nothing(note)).await;
     }
     let over_at = ends_at(&merchant, asked.through).unwrap_or(DateTime::<Utc>::MAX_UTC);
     if run.now() < over_at {
@@ -156,9 +158,34 @@ async fn settle(
         let note = format!("{} is not over yet for {merchant_id}", asked.through);
         return run.snooze(tx, over_at, &note).await;
     }
+    let gathered = match gather(bench, run, &merchant, asked.through).await {
+        Ok(note) => Gathered::All(note),
+        // Trying again cannot help, and what is under way must not wait for whoever can.
+        Err(WorkError::Invalid(why)) => Gathered::Refused(why),
+        Err(error) => return Err(error),
+    };
+    pay_all(bench, run, &merchant, gathered).await
+}
+
+/// What collecting came to.
+enum Gathered {
+    /// Everything that may be collected is; what was passed over.
+    All(Option<String>),
+    /// Nothing is for us to collect; why.
+    Nothing(String),
+    /// It cannot go on before somebody puts something right; what.
+    Refused(String),
+}
+
+/// Books what is to be booked, and collects what is to be collected; returns what was passed over.
+async fn gather(
+    bench: &Workbench,
+    run: &Run,
+    merchant: &Merchant,
+    through: NaiveDate,
+) -> Result<Option<String>, WorkError> {
     book_records(run).await?;
-    let withheld = collect_all(bench, run, &merchant, asked.through).await?;
-    pay_all(bench, run, &merchant, withheld).await
+    collect_all(bench, run, merchant, through).await
 }
 
 async fn load_merchant(run: &Run, merchant_id: &MerchantId) -> Result<Merchant, WorkError> {
@@ -206,7 +233,7 @@ async fn pay_all(
     bench: &Workbench,
     run: &Run,
     merchant: &Merchant,
-    withheld: Option<String>,
+    gathered: Gathered,
 ) -> Result<Finished, WorkError> {
     let mut tx = run.read().await?;
     let (id, currency) = (&merchant.merchant_id, merchant.currency);
@@ -217,7 +244,7 @@ async fn pay_all(
     for settlement_id in open {
         match pay_one(bench, run, &merchant.merchant_id, settlement_id).await? {
             Progress::Made => {}
-            Progress::Waits(until, reason) => {
+            Progress::Unanswered(until, reason) | Progress::Waits(until, reason) => {
                 if wait.as_ref().is_none_or(|(earliest, _)| until < *earliest) {
                     wait = Some((until, reason));
                 }
@@ -226,14 +253,27 @@ async fn pay_all(
         }
     }
     let tx = run.begin().await?;
-    if let Some((until, reason)) = wait {
-        return run.snooze(tx, until, &reason).await;
+    match (wait, gathered) {
+        (Some((until, reason)), Gathered::All(_) | Gathered::Nothing(_)) => {
+            run.snooze(tx, until, &reason).await
+        }
+        (Some((until, reason)), Gathered::Refused(why)) => {
+            let note = format!("{reason}; nothing more is collected: {why}");
+            run.snooze(tx, until, &note).await
+        }
+        (None, Gathered::Refused(why)) => Err(WorkError::Invalid(why)),
+        (None, Gathered::Nothing(why)) => {
+            ends.push(why);
+            run.done(tx, &ends.join("; ")).await
+        }
+        (None, Gathered::All(withheld)) => {
+            if ends.is_empty() {
+                ends.push(format!("nothing is to be paid to {id}"));
+            }
+            ends.extend(withheld);
+            run.done(tx, &ends.join("; ")).await
+        }
     }
-    if ends.is_empty() {
-        ends.push(format!("nothing is to be paid to {id}"));
-    }
-    ends.extend(withheld);
-    run.done(tx, &ends.join("; ")).await
 }
 
 /// Brings one settlement as far as it goes.
@@ -243,10 +283,22 @@ async fn pay_one(
     merchant_id: &MerchantId,
     id: SettlementId,
 ) -> Result<Progress, WorkError> {
+    // What nobody answered about says why better than the wait that follows from it.
+    let mut unanswered: Option<(DateTime<Utc>, String)> = None;
     for _ in 0..STEPS_MAX {
         match step(bench, run, merchant_id, id).await? {
             Progress::Made => {}
-            ended @ (Progress::Waits(..) | Progress::Ended(_)) => return Ok(ended),
+            Progress::Unanswered(until, reason) => {
+                if unanswered.as_ref().is_none_or(|(first, _)| until < *first) {
+                    unanswered = Some((until, reason));
+                }
+            }
+            Progress::Waits(until, reason) => {
+                let first = unanswered.filter(|(first, _)| *first <= until);
+                let (until, reason) = first.unwrap_or((until, reason));
+                return Ok(Progress::Waits(until, reason));
+            }
+            ended @ Progress::Ended(_) => return Ok(ended),
         }
     }
     Err(WorkError::Invalid(format!(

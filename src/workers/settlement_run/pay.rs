@@ -175,7 +175,7 @@ async fn send(run: &Run, bank: &Bank, told: &Told<'_>) -> Result<Progress, WorkE
             let seen = observed(&why, run.now());
             record(run, told, &AnswerDecision::Reject(why), &seen).await
         }
-        Err(failure @ WorkError::Unavailable { .. }) => Ok(asked_later(run, told, &failure)),
+        Err(failure @ WorkError::Unavailable { .. }) => asked_later(run, told, &failure).await,
         Err(error) => Err(error),
     }
 }
@@ -194,11 +194,15 @@ fn meaning(view: &BankView, part: PartState) -> AnswerDecision {
 }
 
 /// A question changes nothing and may be put again. With a payment in the open the job must not run out of attempts,
-/// so it waits instead of failing.
-fn asked_later(run: &Run, told: &Told<'_>, failure: &WorkError) -> Progress {
-    let now = run.now();
-    let until = ask_again_at(told.operation.intended_at, now);
-    Progress::Waits(until, failure.to_string())
+/// so it waits instead of failing; and the other parts do not wait for this one.
+async fn asked_later(
+    run: &Run,
+    told: &Told<'_>,
+    failure: &WorkError,
+) -> Result<Progress, WorkError> {
+    note_asked(run, told.end_to_end_id).await?;
+    let until = ask_again_at(told.operation.intended_at, run.now());
+    Ok(Progress::Unanswered(until, failure.to_string()))
 }
 
 /// Asks the bank what became of the newest instruction about a part.
@@ -223,14 +227,13 @@ pub(super) async fn query(
         return record(run, &told, &AnswerDecision::Reject(why.to_owned()), &seen).await;
     }
     let Some(bank) = bench.banks.find(&instruction.bank) else {
-        return Ok(asked_later(run, &told, &not_configured(&instruction.bank)));
+        return asked_later(run, &told, &not_configured(&instruction.bank)).await;
     };
     let answer = match bank.query(&instruction.end_to_end_id).await {
         Ok(answer) => answer,
         Err(error) => {
             let failure = crate::workers::calls::channel_failure(bank.name(), &error);
-            note_asked(run, &instruction.end_to_end_id).await?;
-            return Ok(asked_later(run, &told, &failure));
+            return asked_later(run, &told, &failure).await;
         }
     };
     let decision = decide_answer(
@@ -313,7 +316,7 @@ async fn record(
         AnswerDecision::Wait(until, reason) => {
             settlements::note_asked(&mut tx, told.end_to_end_id, run.now()).await?;
             run.checkpoint(tx).await?;
-            return Ok(Progress::Waits(*until, reason.clone()));
+            return Ok(Progress::Unanswered(*until, reason.clone()));
         }
     };
     if mover.part(part_no)?.state.after(event).is_none() {

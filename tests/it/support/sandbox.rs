@@ -90,7 +90,11 @@ pub(crate) fn banks(base_url: &str, request_timeout: Duration, now: &Now) -> Ban
         payout_max: None,
         processing_window: Duration::ZERO,
     };
-    Banks::build([(bank_name(), settings)], now).unwrap()
+    let capped = BankSettings {
+        payout_max: Some(cny(5_000)),
+        ..settings.clone()
+    };
+    Banks::build([(bank_name(), settings), (capped_bank_name(), capped)], now).unwrap()
 }
 
 pub(crate) fn bank(banks: &Banks) -> &Bank {
@@ -99,6 +103,11 @@ pub(crate) fn bank(banks: &Banks) -> &Bank {
 
 pub(crate) fn bank_name() -> ChannelName {
     ChannelName::new("sandbox_bank").unwrap()
+}
+
+/// The same bank, under a name by which it pays ¥50.00 at most at once.
+pub(crate) fn capped_bank_name() -> ChannelName {
+    ChannelName::new("capped_bank").unwrap()
 }
 
 pub(crate) fn sandbox_name() -> ChannelName {

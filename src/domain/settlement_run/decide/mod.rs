@@ -327,7 +327,10 @@ fn in_flight_need(situation: &Situation<'_>, part: &Part) -> Need {
         return Need::Leave(format!("part {number} left without an instruction"));
     };
     let (again, reason) = match part.state {
-        PartState::Sent => (now, String::new()),
+        PartState::Sent => (
+            ask_again_at(instruction.created_at, instruction.updated_at),
+            sent_words(part, instruction),
+        ),
         PartState::Unknown => (
             ask_again_at(instruction.created_at, instruction.updated_at),
             unknown_words(part, instruction),
@@ -362,6 +365,13 @@ fn in_flight_need(situation: &Situation<'_>, part: &Part) -> Need {
             ),
         ),
     }
+}
+
+fn sent_words(part: &Part, instruction: &Instruction) -> String {
+    format!(
+        "part {} ({}) has not reached bank {}, or nobody knows; it is asked again",
+        part.part_no, instruction.end_to_end_id, instruction.bank
+    )
 }
 
 fn unknown_words(part: &Part, instruction: &Instruction) -> String {

@@ -319,11 +319,11 @@ planned, registered, asked: Snooze 03:00:01
 planned, registered, given: MoveClaim approve
 planned, registered, refused: MoveClaim refuse
 planned, waiting, not asked: MoveClaim count
-sent, registered, not asked: Query
-sent, registered, asked: Query
+sent, registered, not asked: Snooze 02:00:05
+sent, registered, asked: Snooze 02:00:05
 sent, registered, given: MoveClaim approve
 sent, registered, refused: MoveClaim refuse
-sent, waiting, not asked: Query
+sent, waiting, not asked: Snooze 02:00:05
 unknown, registered, not asked: Snooze 02:00:05
 unknown, registered, asked: Snooze 02:00:05
 unknown, registered, given: MoveClaim approve
@@ -414,6 +414,40 @@ fn an_unknown_outcome_is_asked_for_without_end() {
         situation.now += TimeDelta::days(days) + TimeDelta::minutes(10);
         assert_eq!(decide(&situation), NextStep::Query(1), "after {days} days");
     }
+}
+
+#[test]
+fn a_part_that_nobody_answers_about_does_not_hold_up_the_next_one() {
+    let mut table = Vec::new();
+    for state in PartState::ALL.iter().filter(|state| state.is_in_flight()) {
+        let asked = instant("2026-03-03T02:01:00Z");
+        let mut first = part(*state);
+        for instruction in &mut first.instructions {
+            instruction.updated_at = asked;
+        }
+        let second = Part {
+            part_no: 2,
+            ..part(PartState::Planned)
+        };
+        let both = settlement(SettlementState::Approved, vec![first.clone(), second]);
+        let alone = settlement(SettlementState::Approved, vec![first]);
+        let consents = about_payout(Consent::Given(APPROVAL));
+        let step = |of| {
+            let mut asked_just_now = situation(of, &consents);
+            asked_just_now.now = asked;
+            decide(&asked_just_now)
+        };
+        assert_eq!(step(&both), NextStep::PayOut(2, APPROVAL), "{state}");
+        table.push(format!("{state}: {}", short(&step(&alone))));
+    }
+    assert_eq!(
+        table.join("\n"),
+        "\
+sent: Snooze 02:01:15
+unknown: Snooze 02:01:15
+accepted: Snooze 02:11:00
+bounced: Snooze 02:11:00"
+    );
 }
 
 #[test]
