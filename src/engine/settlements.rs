@@ -184,21 +184,13 @@ impl Run {
             return Ok(settlement.job_id);
         }
         if let Some(job) = jobs::lock(tx, settlement.job_id).await?
-            && !is_ended(&job)
+            && !job.state.is_ended()
         {
             self.wake(tx, job.id, reason).await?;
             return Ok(job.id);
         }
         self.follow_up(tx, again(settlement, cause, Source::FollowUp))
             .await
-    }
-}
-
-fn is_ended(job: &crate::domain::job::Job) -> bool {
-    use crate::domain::job::JobState;
-    match job.state {
-        JobState::Done | JobState::Dead | JobState::Cancelled => true,
-        JobState::Ready | JobState::Running | JobState::Cancelling => false,
     }
 }
 
@@ -404,7 +396,7 @@ impl Engine {
     ) -> Result<(JobId, Vec<JobKind>), OfflinePaymentError> {
         let reason = "a part is said to be paid offline";
         if let Some(job) = jobs::lock(tx, settlement.job_id).await?
-            && !is_ended(&job)
+            && !job.state.is_ended()
         {
             let due = self.wake_in(tx, job.id, reason).await?;
             return Ok((job.id, due.into_iter().collect()));

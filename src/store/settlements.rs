@@ -73,6 +73,8 @@ statements! {
                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'open', NULL, $13, $13)";
     MOVE_INSTRUCTION = "UPDATE payout_instructions SET state = $3, debited_on = COALESCE($4, debited_on), updated_at = $5 \
                         WHERE end_to_end_id = $1 AND state = $2";
+    /// A day that is known is not changed.
+    DATE = "UPDATE settlements SET due_on = $2, calendar_version = $3 WHERE id = $1 AND due_on IS NULL";
     ASKED = "UPDATE payout_instructions SET updated_at = $2 WHERE end_to_end_id = $1";
     CLAIM = "INSERT INTO offline_payments (id, settlement_id, part_no, amount_minor, currency, bank, paid_on, \
              bank_reference, proof_sha256, registered_by, approval_id, state, debited_on, registered_at, updated_at) \
@@ -89,10 +91,10 @@ statements! {
                  OR EXISTS (SELECT 1 FROM settlements s WHERE s.merchant_id = m.merchant_id AND s.currency = m.currency \
                  AND s.state IN ('calculated', 'approved'))) ORDER BY m.merchant_id LIMIT $3";
     /// Whose business nobody can settle, because their policy is not known.
-    WITHOUT_POLICY = "SELECT DISTINCT r.merchant_id FROM records r \
+    WITHOUT_POLICY = "SELECT DISTINCT r.merchant_id, r.currency FROM records r \
                       WHERE r.settlement_id IS NULL AND r.status = 'succeeded' AND r.occurred_at < $1 \
-                      AND NOT EXISTS (SELECT 1 FROM merchants m WHERE m.merchant_id = r.merchant_id) \
-                      ORDER BY r.merchant_id LIMIT $2";
+                      AND NOT EXISTS (SELECT 1 FROM merchants m WHERE m.merchant_id = r.merchant_id \
+                      AND m.currency = r.currency) ORDER BY r.merchant_id, r.currency LIMIT $2";
 }
 
 /// One line of a settlement's timeline.
@@ -450,6 +452,26 @@ async fn append_history(
     Ok(())
 }
 
+/// Writes down the day on which a settlement is paid, and the version of the calendar that gave it; `false` when there
+/// is one already.
+pub async fn date(
+    tx: &mut Tx,
+    id: SettlementId,
+    due_on: NaiveDate,
+    calendar_version: &str,
+) -> Result<bool, StoreError> {
+    let dated = on_both!(tx, Db, connection => {
+        sqlx::query(DATE.text::<Db>())
+            .bind(id.0)
+            .bind(due_on.to_string())
+            .bind(calendar_version)
+            .execute(connection)
+            .await?
+            .rows_affected()
+    });
+    Ok(dated == 1)
+}
+
 /// Moves a part from one state to another; `false` when it was not there.
 pub async fn move_part(
     tx: &mut Tx,
@@ -645,14 +667,14 @@ pub async fn merchants_with_work(
         .collect()
 }
 
-/// Up to `limit` merchants with business before `until` that were never imported.
+/// Up to `limit` merchants with business before `until` in a currency in which they were never imported, each with it.
 pub async fn merchants_without_policy(
     tx: &mut Tx,
     until: DateTime<Utc>,
     limit: usize,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<Vec<(String, String)>, StoreError> {
     Ok(on_both!(tx, Db, connection => {
-        sqlx::query_scalar(WITHOUT_POLICY.text::<Db>())
+        sqlx::query_as(WITHOUT_POLICY.text::<Db>())
             .bind(Timestamp(until))
             .bind(bound(limit))
             .fetch_all(connection)

@@ -2,23 +2,31 @@
 //! keeps it from being followed to its end.
 #![cfg(test)]
 
+use clearday::config::Role;
 use clearday::connectors::sandbox::{Fault, Operation};
 use clearday::domain::job::JobState;
-use clearday::domain::merchant::{FundsFlow, Merchant, Payee};
+use clearday::domain::merchant::{FundsFlow, Merchant, Payee, SettleBasis};
+use clearday::domain::record::RecordKind;
 use clearday::domain::settlement_run::PartState;
-use clearday::store::settlements;
+use clearday::domain::settlement_run::collect::Item;
+use clearday::engine::{NewOfflinePayment, Signer, Source};
+use clearday::store::{settlement_items, settlements};
 use clearday_jobs::{Currency, JobId, JobKind, Money};
 
 use crate::support::house::{House, Mode};
-use crate::support::in_both_modes;
 use crate::support::sandbox::{capped_bank_name, cny};
-use crate::support::settling::{Numbered, merchant, payment, refund};
+use crate::support::settling::{GOOD_ACCOUNT, Numbered, merchant, payment, refund};
+use crate::support::{in_both_modes, sql};
 
 in_both_modes! {
     what_cannot_be_collected_does_not_stop_what_is_under_way: not_collected;
     a_refund_of_somebody_elses_payment_is_withheld_alone: foreign_refund;
     a_part_that_nobody_answers_about_does_not_hold_up_the_others: unanswered;
     what_was_collected_before_the_channel_paid_itself_is_paid_all_the_same: direct_by_now;
+    what_changed_since_it_was_read_is_not_collected: changed_since_read;
+    people_are_asked_about_what_still_goes_to_the_account_that_they_see: rest_to_another_account;
+    of_several_jobs_that_find_a_settlement_alone_the_first_one_keeps_it: first_come;
+    a_day_that_the_calendar_knows_by_now_is_the_day_of_payment: dated_later;
 }
 
 /// Settles a sale of ¥100.00 of 2 March up to the moment at which people have yet to agree.
@@ -158,6 +166,163 @@ async fn direct_by_now(house: House) {
     house.job_reaches(all, JobState::Done).await;
     let again = house.newest_becomes(|it| it.job_id != job).await.job_id;
     house.job_waits(again, "two people").await;
+    house.approve_all().await;
+    house.part_becomes(PartState::Accepted).await;
+    house.close().await;
+}
+
+async fn changed_since_read(house: House) {
+    let careful = Merchant {
+        settle_basis: SettleBasis::Reconciled,
+        ..merchant("M-1")
+    };
+    house.import_merchant(careful).await;
+    let at = "2026-03-02T10:00:00+08:00";
+    let (seen, unseen) = (payment("P-1", 10_000, at), payment("P-2", 3_000, at));
+    house.import_records(&[seen.clone(), unseen.clone()]).await;
+    house.reconciled(&[&seen]).await;
+    house.clock_shows("2026-03-03T09:00:00");
+    let job = house.settle("one", "M-1", "2026-03-02").await;
+    house.job_waits(job, "two people").await;
+
+    assert_eq!(collectable(&house, SettleBasis::Captured).await, 1);
+    assert_eq!(collectable(&house, SettleBasis::Reconciled).await, 0);
+    house.reconciled(&[&unseen]).await;
+    assert_eq!(collectable(&house, SettleBasis::Reconciled).await, 1);
+    open_break(&house, "P-2").await;
+    assert_eq!(collectable(&house, SettleBasis::Reconciled).await, 0);
+    assert_eq!(collectable(&house, SettleBasis::Captured).await, 0);
+    house.close().await;
+}
+
+/// Whether P-2 may be collected into the settlement of M-1; nothing of it stays.
+async fn collectable(house: &House, basis: SettleBasis) -> u64 {
+    let item = Item {
+        kind: RecordKind::Payment,
+        record_no: "P-2".parse().unwrap(),
+        amount: cny(3_000),
+        funded_coupon: cny(0),
+        credit: cny(3_000),
+        merchant_fee: cny(18),
+        original: None,
+    };
+    let settlement = house.newest().await.id;
+    let mut tx = house.store.begin().await.unwrap();
+    settlement_items::insert(&mut tx, settlement, &[item], basis)
+        .await
+        .unwrap()
+}
+
+async fn open_break(house: &House, record_no: &str) {
+    let url = house.database.url();
+    let (id, at) = if url.starts_with("sqlite:") {
+        ("x'00000000000000000000000000000001'", "0")
+    } else {
+        (
+            "'00000000-0000-0000-0000-000000000001'",
+            "'2026-03-03T00:00:00Z'",
+        )
+    };
+    let sql = format!(
+        "INSERT INTO breaks (id, identity, break_name, state, channel, kind, record_no, detail, at_risk_minor, currency, \
+         first_run_id, last_run_id, first_seen_at, updated_at) VALUES ({id}, 'B-1', 'amount_mismatch', 'open', \
+         'wechat_pay', 'payment', '{record_no}', 'of the test', 1, 'CNY', {id}, {id}, {at}, {at})"
+    );
+    sql::tamper(url, &sql).await.unwrap();
+}
+
+async fn rest_to_another_account(house: House) {
+    let job = before_approval(&house, in_parts()).await;
+    let claimed = NewOfflinePayment {
+        settlement_id: house.newest().await.id,
+        part_no: 2,
+        amount: cny(4_940),
+        bank: None,
+        paid_on: "2026-03-03".parse().unwrap(),
+        bank_reference: "COUNTER-1".to_owned(),
+        proof_sha256: "0".repeat(64),
+    };
+    let registered = house
+        .door()
+        .register_offline_payment(&claimed, "li", Source::Http)
+        .await
+        .unwrap();
+    for request in house.requested().await {
+        for name in ["li", "wang"] {
+            let role = Role::Approver;
+            let signer = Signer { name, role };
+            if request.id != registered.approval_id {
+                house.door().sign(request.id, signer, None).await.unwrap();
+            }
+        }
+    }
+    states_become(&house, &[PartState::Accepted, PartState::Planned]).await;
+
+    let mut moved = in_parts();
+    moved.payee.account_no = "6222020200009999".to_owned();
+    house.import_merchant(moved).await;
+    house.reject("it was not paid at the counter").await;
+    house
+        .job_waits(job, "payment of part 2 waits for two people")
+        .await;
+    let asked = house.requested().await;
+    let [asked] = asked.as_slice() else {
+        panic!("{asked:#?}");
+    };
+    assert_eq!(asked.amount, Some(cny(4_940)));
+    assert!(asked.shown.contains("6222020200009999"), "{}", asked.shown);
+    house.approve_all().await;
+    states_become(&house, &[PartState::Accepted, PartState::Accepted]).await;
+    let settlement = house.newest().await;
+    let accounts: Vec<&str> = settlement
+        .parts
+        .iter()
+        .map(|part| part.instructions[0].payee_account_no.as_str())
+        .collect();
+    assert_eq!(accounts, [GOOD_ACCOUNT, "6222020200009999"]);
+    house.close().await;
+}
+
+async fn first_come(house: House) {
+    let job = before_approval(&house, merchant("M-1")).await;
+    house.reject("not now").await;
+    house.job_reaches(job, JobState::Done).await;
+    let mut jobs = Vec::new();
+    for key in ["a", "b", "c", "d"] {
+        jobs.push(house.settle(key, "M-1", "2026-03-02").await);
+    }
+    for job in jobs {
+        house.job_rests(job).await;
+    }
+    let settlement = house.newest().await;
+    let mut tx = house.store.read().await.unwrap();
+    let timeline = settlements::timeline(&mut tx, settlement.id).await.unwrap();
+    drop(tx);
+    let handed: Vec<&str> = timeline
+        .iter()
+        .filter(|entry| entry.event == "handed_over")
+        .map(|entry| entry.reason.as_str())
+        .collect();
+    assert_eq!(handed, [format!("job {job} has ended")]);
+    assert_eq!(house.requested().await.len(), 1);
+    house.close().await;
+}
+
+async fn dated_later(house: House) {
+    let job = before_approval(&house, merchant("M-1")).await;
+    // As a release left it whose calendar did not know the year.
+    let forget = "UPDATE settlements SET due_on = NULL, calendar_version = 'CN-2025.1'";
+    sql::execute(house.database.url(), forget).await.unwrap();
+    assert_eq!(house.told_words().await, "not_due date_unknown");
+    house.clock_shows("2026-03-03T10:30:00");
+    let dated = house.newest_becomes(|it| it.due_on.is_some()).await;
+    assert_eq!(dated.due_on, "2026-03-03".parse().ok());
+    assert_ne!(dated.calendar_version, "CN-2025.1");
+    house.job_waits(job, "two people").await;
+    assert_eq!(
+        house.told_words().await,
+        "awaiting_payment approval_overdue"
+    );
     house.approve_all().await;
     house.part_becomes(PartState::Accepted).await;
     house.close().await;

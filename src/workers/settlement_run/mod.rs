@@ -20,14 +20,15 @@ pub use self::collect::{PlanError, Scope, preview};
 use self::moves::Mover;
 use super::Workbench;
 use super::booking::book_records;
-use crate::domain::merchant::{FundsFlow, Merchant, ends_at};
+use crate::domain::calendar::Calendar;
+use crate::domain::merchant::{FundsFlow, Merchant, due_on, ends_at};
 use crate::domain::settlement_run::decide::{NextStep, Situation, decide};
 use crate::domain::settlement_run::request::{payout_request, refusals, release_request};
 use crate::domain::settlement_run::{PartEvent, Settlement, SettlementEvent};
 use crate::engine::{
     Finished, PeopleNeeded, Run, Source, Submission, WorkError, settlement_consents,
 };
-use crate::store::{approvals, merchants, settlements};
+use crate::store::{approvals, jobs, merchants, settlements};
 
 /// Merchants whose jobs are accepted in one transaction.
 const PAGE: usize = 200;
@@ -100,12 +101,16 @@ async fn fan_out(run: &Run, asked: &SettlementRun) -> Result<Finished, WorkError
     }
 }
 
-fn fan_out_note(count: usize, strangers: &[String]) -> String {
+fn fan_out_note(count: usize, strangers: &[(String, String)]) -> String {
     let merchants = if count == 1 { "merchant" } else { "merchants" };
     let mut note = format!("{count} {merchants} to settle, each in a job of its own");
     if !strangers.is_empty() {
-        note.push_str("; merchants with business that were never imported: ");
-        note.push_str(&strangers.join(", "));
+        let named: Vec<String> = strangers
+            .iter()
+            .map(|(merchant, currency)| format!("{merchant} ({currency})"))
+            .collect();
+        note.push_str("; business of merchants that were never imported with its currency: ");
+        note.push_str(&named.join(", "));
     }
     note
 }
@@ -323,7 +328,7 @@ async fn step(
     let consents = settlement_consents(&mut tx, &settlement, &merchant.payee, Some(job_id)).await?;
     drop(tx);
     if settlement.job_id != job_id {
-        return take_over(run, &settlement).await;
+        return take_over(run, id).await;
     }
     let bank = bench.banks.find(&merchant.payee.bank);
     let decision = decide(&Situation {
@@ -331,6 +336,7 @@ async fn step(
         consents: &consents,
         is_held: merchant.is_held,
         bank: bank.map(pay::promises_of),
+        payment_day: payment_day(&merchant, &settlement),
         zone: merchant.zone,
         now: run.now(),
     });
@@ -353,7 +359,8 @@ async fn step(
             claims::move_claim(run, &settlement, claim, event).await?;
             Ok(Progress::Made)
         }
-        NextStep::TakeApproval(_)
+        NextStep::Date(_)
+        | NextStep::TakeApproval(_)
         | NextStep::RevokeApproval
         | NextStep::Release(_)
         | NextStep::Close => {
@@ -363,11 +370,25 @@ async fn step(
     }
 }
 
-/// The job that was in charge has ended.
-async fn take_over(run: &Run, settlement: &Settlement) -> Result<Progress, WorkError> {
+/// The day on which a settlement is paid, as the calendar of this release knows it.
+fn payment_day(merchant: &Merchant, settlement: &Settlement) -> Option<NaiveDate> {
+    let calendar = Calendar::find(&settlement.calendar)?;
+    due_on(&merchant.cycle, &calendar, settlement.period_last()).ok()
+}
+
+/// Takes a settlement from a job that has ended. Several jobs may find it in nobody's hands at once: the first one keeps
+/// it.
+async fn take_over(run: &Run, id: SettlementId) -> Result<Progress, WorkError> {
     let mut tx = run.begin().await?;
-    let mut mover = Mover::hold_decided(run, &mut tx, settlement).await?;
-    let reason = format!("job {} has ended", settlement.job_id);
+    let mut mover = Mover::hold(run, &mut tx, id).await?;
+    let in_charge = mover.settlement.job_id;
+    let job = jobs::lock(mover.tx, in_charge).await?;
+    if job.is_some_and(|job| !job.state.is_ended()) {
+        let number = mover.settlement.sequence_no;
+        let note = format!("job {in_charge} sees to settlement {number}");
+        return Ok(Progress::Ended(note));
+    }
+    let reason = format!("job {in_charge} has ended");
     mover.hand_to(run.job().id, &reason).await?;
     run.checkpoint(tx).await?;
     Ok(Progress::Made)
@@ -378,6 +399,11 @@ async fn move_on(run: &Run, settlement: &Settlement, decision: &NextStep) -> Res
     let mut tx = run.begin().await?;
     let mut mover = Mover::hold_decided(run, &mut tx, settlement).await?;
     match decision {
+        NextStep::Date(day) => {
+            let calendar = Calendar::find(&settlement.calendar);
+            let version = calendar.as_ref().map_or("", Calendar::version);
+            mover.date(*day, version).await?;
+        }
         NextStep::TakeApproval(approval) => {
             let event = SettlementEvent::Approve;
             let reason = format!("approval {approval} allows it to be paid");

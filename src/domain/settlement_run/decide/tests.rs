@@ -140,6 +140,7 @@ fn situation<'a>(settlement: &'a Settlement, consents: &'a Consents) -> Situatio
         consents,
         is_held: false,
         bank: Some(PROMISES),
+        payment_day: None,
         zone: chrono_tz::Asia::Shanghai,
         now: due(),
     }
@@ -182,7 +183,8 @@ fn short(step: &NextStep) -> String {
         NextStep::Finished(_) => "Finished".to_owned(),
         NextStep::Leave(_) => "Leave".to_owned(),
         NextStep::Snooze(until, _) => format!("Snooze {}", until.format("%H:%M:%S")),
-        NextStep::AskForPayout
+        NextStep::Date(_)
+        | NextStep::AskForPayout
         | NextStep::TakeApproval(_)
         | NextStep::RevokeApproval
         | NextStep::AskForRelease(_)
@@ -386,6 +388,47 @@ fn nothing_is_sent_before_its_day_without_a_date_or_while_held() {
     let mut nowhere = situation(&approved, &consents);
     nowhere.bank = None;
     assert!(matches!(decide(&nowhere), NextStep::Snooze(_, why) if why.contains("[[banks]]")));
+}
+
+#[test]
+fn a_day_that_becomes_known_is_written_down_before_anybody_is_asked() {
+    let day = instant("2027-01-04T00:00:00Z").date_naive();
+    let mut table = Vec::new();
+    for state in SettlementState::ALL {
+        for part_state in [
+            PartState::Planned,
+            PartState::Accepted,
+            PartState::Confirmed,
+        ] {
+            let mut undated = settlement(*state, vec![part(part_state)]);
+            undated.due_on = None;
+            let consents = about_payout(Consent::NotAsked);
+            let mut known = situation(&undated, &consents);
+            known.payment_day = Some(day);
+            let step = short(&decide(&known));
+            let mut dated = undated.clone();
+            dated.due_on = Some(day);
+            known.settlement = &dated;
+            let after = short(&decide(&known));
+            table.push(format!("{state}, {part_state}: {step}, then {after}"));
+        }
+    }
+    assert_eq!(
+        table.join("\n"),
+        "\
+calculated, planned: Date, then AskForPayout
+calculated, accepted: Date, then Snooze 02:10:00
+calculated, confirmed: Close, then Close
+carried_over, planned: Finished, then Finished
+carried_over, accepted: Finished, then Finished
+carried_over, confirmed: Finished, then Finished
+approved, planned: Date, then RevokeApproval
+approved, accepted: Date, then Snooze 02:10:00
+approved, confirmed: Close, then Close
+paid, planned: Date, then AskForPayout
+paid, accepted: Date, then Snooze 02:10:00
+paid, confirmed: Finished, then Finished"
+    );
 }
 
 #[test]
