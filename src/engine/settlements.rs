@@ -19,7 +19,7 @@ use crate::domain::calendar::Calendar;
 use crate::domain::china::china_day;
 use crate::domain::merchant::{Merchant, Payee};
 use crate::domain::settlement_run::decide::{Consent, Consents};
-use crate::domain::settlement_run::public::{self, Progress, Today, facts_of};
+use crate::domain::settlement_run::public::{self, BankDays, Progress, Today, facts_of};
 use crate::domain::settlement_run::request::{
     ClaimTerms, Request, claim_request, consent, payout_request, payout_subject, release_request,
 };
@@ -53,21 +53,22 @@ pub async fn consents(
     Ok(consents)
 }
 
-/// What the merchant is told of a settlement at `now`.
+/// What the merchant is told of a settlement at `now`; `banks` says until when banks take orders.
 pub async fn progress(
     tx: &mut Tx,
     settlement: &Settlement,
     merchant: &Merchant,
+    banks: &BankDays,
     now: DateTime<Utc>,
 ) -> Result<Progress, StoreError> {
     let consents = consents(tx, settlement, &merchant.payee, None).await?;
-    let date = now.with_timezone(&merchant.zone).date_naive();
     let calendar = Calendar::find(&settlement.calendar);
     let today = Today {
-        date,
-        next_business_day: calendar.and_then(|it| it.next_business_day_on_or_after(date).ok()),
+        now,
+        calendar: calendar.as_ref(),
+        banks,
     };
-    let facts = facts_of(settlement, &consents, merchant.is_held, today);
+    let facts = facts_of(settlement, &consents, merchant, today);
     Ok(public::progress(&facts))
 }
 

@@ -34,7 +34,7 @@ statements! {
     PARTS = "SELECT part_no, amount_minor, currency, state, reason, updated_at FROM settlement_parts \
              WHERE settlement_id = $1 ORDER BY part_no";
     INSTRUCTIONS = "SELECT i.part_no, i.generation, i.end_to_end_id, i.operation_id, i.approval_id, i.bank, \
-                    i.payee_account_no, i.payee_name, i.remittance, i.state, i.debited_on, i.created_at, i.updated_at, \
+                    i.payee_account_no, i.payee_name, i.remittance, i.state, i.debited_on, i.unsent_at, i.created_at, i.updated_at, \
                     o.job_id AS operation_job_id, o.generation AS operation_generation, \
                     o.idempotency_key AS operation_key, o.state AS operation_state, \
                     o.intended_at AS operation_intended_at, o.updated_at AS operation_updated_at \
@@ -76,6 +76,7 @@ statements! {
     /// A day that is known is not changed.
     DATE = "UPDATE settlements SET due_on = $2, calendar_version = $3 WHERE id = $1 AND due_on IS NULL";
     ASKED = "UPDATE payout_instructions SET updated_at = $2 WHERE end_to_end_id = $1";
+    UNSENT = "UPDATE payout_instructions SET unsent_at = $2 WHERE end_to_end_id = $1";
     CLAIM = "INSERT INTO offline_payments (id, settlement_id, part_no, amount_minor, currency, bank, paid_on, \
              bank_reference, proof_sha256, registered_by, approval_id, state, debited_on, registered_at, updated_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'registered', NULL, $12, $12)";
@@ -590,6 +591,22 @@ pub async fn note_asked(
     Ok(())
 }
 
+/// Notes when the call of an instruction failed before anything left, or that it may have left from now on.
+pub async fn note_unsent(
+    tx: &mut Tx,
+    end_to_end_id: &Reference,
+    unsent_at: Option<DateTime<Utc>>,
+) -> Result<(), StoreError> {
+    on_both!(tx, Db, connection => {
+        sqlx::query(UNSENT.text::<Db>())
+            .bind(end_to_end_id.as_str())
+            .bind(unsent_at.map(Timestamp))
+            .execute(connection)
+            .await?;
+    });
+    Ok(())
+}
+
 /// Writes a claim down.
 ///
 /// # Errors
@@ -852,6 +869,7 @@ struct InstructionRow {
     remittance: String,
     state: String,
     debited_on: Option<String>,
+    unsent_at: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
     operation_job_id: Uuid,
@@ -890,6 +908,7 @@ impl TryFrom<InstructionRow> for Instruction {
             remittance: row.remittance,
             state: parse("state", &row.state)?,
             debited_on: day("debited_on", row.debited_on)?,
+            unsent_at: row.unsent_at.map(|at| at.0),
             created_at: row.created_at.0,
             updated_at: row.updated_at.0,
         })

@@ -5,6 +5,7 @@
 use clearday::config::Role;
 use clearday::connectors::sandbox::{Fault, Operation};
 use clearday::domain::job::JobState;
+use clearday::domain::ledger::Account;
 use clearday::domain::merchant::{FundsFlow, Merchant, Payee, SettleBasis};
 use clearday::domain::record::RecordKind;
 use clearday::domain::settlement_run::PartState;
@@ -13,7 +14,7 @@ use clearday::engine::{NewOfflinePayment, Signer, Source};
 use clearday::store::{settlement_items, settlements};
 use clearday_jobs::{Currency, JobId, JobKind, Money};
 
-use crate::support::house::{House, Mode};
+use crate::support::house::{House, Mode, eventually};
 use crate::support::sandbox::{capped_bank_name, cny};
 use crate::support::settling::{GOOD_ACCOUNT, Numbered, merchant, payment, refund};
 use crate::support::{in_both_modes, sql};
@@ -27,6 +28,8 @@ in_both_modes! {
     people_are_asked_about_what_still_goes_to_the_account_that_they_see: rest_to_another_account;
     of_several_jobs_that_find_a_settlement_alone_the_first_one_keeps_it: first_come;
     a_day_that_the_calendar_knows_by_now_is_the_day_of_payment: dated_later;
+    what_we_object_to_ourselves_is_never_shown_as_refused_by_the_bank: never_sent;
+    what_left_after_the_cut_off_is_expected_on_the_banks_next_day: after_the_cut_off;
 }
 
 /// Settles a sale of ¥100.00 of 2 March up to the moment at which people have yet to agree.
@@ -232,7 +235,7 @@ async fn open_break(house: &House, record_no: &str) {
 }
 
 async fn rest_to_another_account(house: House) {
-    let job = before_approval(&house, in_parts()).await;
+    before_approval(&house, in_parts()).await;
     let claimed = NewOfflinePayment {
         settlement_id: house.newest().await.id,
         part_no: 2,
@@ -262,13 +265,9 @@ async fn rest_to_another_account(house: House) {
     moved.payee.account_no = "6222020200009999".to_owned();
     house.import_merchant(moved).await;
     house.reject("it was not paid at the counter").await;
-    house
-        .job_waits(job, "payment of part 2 waits for two people")
-        .await;
-    let asked = house.requested().await;
-    let [asked] = asked.as_slice() else {
-        panic!("{asked:#?}");
-    };
+    let asked = eventually(async || house.requested().await.pop())
+        .await
+        .unwrap();
     assert_eq!(asked.amount, Some(cny(4_940)));
     assert!(asked.shown.contains("6222020200009999"), "{}", asked.shown);
     house.approve_all().await;
@@ -325,5 +324,34 @@ async fn dated_later(house: House) {
     );
     house.approve_all().await;
     house.part_becomes(PartState::Accepted).await;
+    house.close().await;
+}
+
+async fn never_sent(house: House) {
+    let job = before_approval(&house, merchant("M-1")).await;
+    // More than this bank pays at once, and split for another one.
+    house.import_merchant(in_parts()).await;
+    house.clock_shows("2026-03-03T10:30:00");
+    house.job_rests(job).await;
+    house.approve_all().await;
+    house.part_becomes(PartState::Rejected).await;
+    assert_eq!(house.told_words().await, "failed never_sent");
+    assert_eq!(house.owed(Account::MerchantPayable).await, 9_940);
+    house.close().await;
+}
+
+async fn after_the_cut_off(house: House) {
+    before_approval(&house, merchant("M-1")).await;
+    house.clock_shows("2026-03-06T17:00:00");
+    house.approve_all().await;
+    house.part_becomes(PartState::Accepted).await;
+    // A Friday evening, and the Monday after it also when that is over.
+    for time in ["2026-03-06T18:00:00", "2026-03-10T09:00:00"] {
+        house.clock_shows(time);
+        assert_eq!(
+            house.told_words().await,
+            "submitted accepted_by_bank 2026-03-09"
+        );
+    }
     house.close().await;
 }

@@ -309,6 +309,10 @@ async fn bank_down(house: House) {
     let sent = house.part_becomes(PartState::Sent).await;
     let waiting = house.job_waits(sent.job_id, "is unavailable").await;
     assert_eq!(waiting.attempt, 0, "a payment in the open burns no attempt");
+    assert_eq!(
+        house.told_words().await,
+        "awaiting_payment bank_unavailable 2026-03-03"
+    );
     for minute in [10, 20, 30] {
         house.clock_shows(&format!("2026-03-03T09:{minute}:00"));
         house.job_rests(sent.job_id).await;

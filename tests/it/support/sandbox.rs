@@ -10,6 +10,7 @@ use clearday::connectors::{
     Bank, BankAccount, BankConnector, BankSettings, Banks, Channel, ChannelSettings, Channels, Now,
     SandboxSettings, Timeouts,
 };
+use clearday::domain::settlement_run::public::{BankDay, BankDays};
 use clearday_jobs::{ChannelName, Currency, Money, Reference};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -103,6 +104,17 @@ pub(crate) fn bank(banks: &Banks) -> &Bank {
 
 pub(crate) fn bank_name() -> ChannelName {
     ChannelName::new("sandbox_bank").unwrap()
+}
+
+/// Until when they take orders.
+pub(crate) fn bank_days() -> BankDays {
+    let day = BankDay {
+        cutoff: NaiveTime::from_hms_opt(17, 0, 0).unwrap(),
+        zone: chrono_tz::Asia::Shanghai,
+    };
+    [bank_name(), capped_bank_name()]
+        .map(|bank| (bank, day))
+        .into()
 }
 
 /// The same bank, under a name by which it pays ¥50.00 at most at once.

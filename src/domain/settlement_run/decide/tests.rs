@@ -63,6 +63,7 @@ fn instruction(state: PartState) -> Option<Instruction> {
         remittance: "settlement 1".to_owned(),
         state,
         debited_on: None,
+        unsent_at: None,
         created_at: due(),
         updated_at: due(),
     })
