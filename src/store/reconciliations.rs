@@ -7,7 +7,7 @@ use clearday_jobs::JobId;
 use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
 
-use super::jobs::bound;
+use super::jobs::{COUNT_MAX, bound};
 use super::statement::statements;
 use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both};
 
@@ -30,6 +30,7 @@ statements! {
                  ORDER BY id DESC LIMIT $1";
     LIST_BREAKS = "SELECT break_name, state, channel, kind, record_no, channel_trade_no, detail, at_risk_minor, currency, \
                    first_seen_at FROM breaks WHERE state = $1 ORDER BY id DESC LIMIT $2";
+    COUNT_BREAKS = "SELECT COUNT(*) FROM (SELECT 1 FROM breaks WHERE state = $1 LIMIT $2) AS capped";
 }
 
 /// The newest version of a scope.
@@ -380,6 +381,17 @@ pub async fn list_breaks(
             .await?
     });
     Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// How many breaks are in this state, counted up to [`COUNT_MAX`].
+pub async fn count_breaks(tx: &mut Tx, state: &str) -> Result<i64, StoreError> {
+    Ok(on_both!(tx, Db, connection => {
+        sqlx::query_scalar(COUNT_BREAKS.text::<Db>())
+            .bind(state)
+            .bind(COUNT_MAX)
+            .fetch_one(connection)
+            .await?
+    }))
 }
 
 #[derive(FromRow)]

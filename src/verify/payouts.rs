@@ -3,11 +3,11 @@
 use clearday_jobs::Money;
 use serde_json::Value;
 
-use super::approvals::is_agreed;
+use super::approvals::is_granted;
 use super::books::Books;
 use super::findings::Findings;
 use super::settlements::name;
-use crate::domain::approval::{Approval, ApprovalAction, ApprovalState};
+use crate::domain::approval::{Approval, ApprovalAction};
 use crate::domain::ledger::EntryEvent;
 use crate::domain::operation::{OperationKind, OperationState};
 use crate::domain::settlement_run::{
@@ -176,14 +176,6 @@ impl Of<'_> {
             });
         }
         Ok(())
-    }
-}
-
-/// Whether it was agreed to, also where something else is agreed by now.
-fn is_granted(approval: &Approval) -> bool {
-    match approval.state {
-        ApprovalState::Approved | ApprovalState::Superseded => is_agreed(approval),
-        ApprovalState::Requested | ApprovalState::Rejected => false,
     }
 }
 

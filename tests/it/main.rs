@@ -29,6 +29,7 @@ mod schedule;
 mod settlement_follow_up;
 mod settlement_run;
 mod setup_import;
+mod small_payments;
 mod statement;
 mod store_conformance;
 mod story;
