@@ -7,14 +7,15 @@ use serde_json::json;
 use super::approvals::Pending;
 use super::{ApprovalError, Engine, NewApproval, PeopleNeeded};
 use crate::domain::approval::{Approval, ApprovalAction, ApprovalState};
-use crate::domain::audit::{AuditAction, AuditEntry};
+use crate::domain::audit::{AuditAction, AuditEntry, CLEARDAY};
 use crate::domain::bank_account::BankAccountChange;
+use crate::domain::import::merchants::differences;
 use crate::domain::merchant::Merchant;
 use crate::store::{StoreError, Tx, merchants};
 
 impl Engine {
-    /// Asks two people about every account that waits since `before`, and withdraws what was asked
-    /// about those that wait no more. Appends to the audit chain, so it comes last.
+    /// Writes down what became another of known merchants, asks two people about every account that waits since
+    /// `before`, and withdraws what was asked about those that wait no more. Appends to the audit chain, so it comes last.
     pub(super) async fn ask_about_accounts(
         &self,
         tx: &mut Tx,
@@ -26,6 +27,9 @@ impl Engine {
             let known = before
                 .iter()
                 .find(|known| known.merchant_id == merchant.merchant_id);
+            if let Some(entry) = known.and_then(|known| entry_about_change(known, merchant)) {
+                pending.add(entry);
+            }
             if known.and_then(|known| known.pending_payee.as_ref())
                 == merchant.pending_payee.as_ref()
             {
@@ -92,6 +96,26 @@ impl Engine {
             detail,
         }))
     }
+}
+
+/// What a file changed of a merchant's policy; none where that is nothing but another account, which people decide.
+fn entry_about_change(known: &Merchant, now: &Merchant) -> Option<AuditEntry> {
+    let columns: Vec<&str> = differences(known, now).collect();
+    let has_other_contracts = known.contracts != now.contracts;
+    if columns.is_empty() && !has_other_contracts {
+        return None;
+    }
+    Some(AuditEntry {
+        who: CLEARDAY.to_owned(),
+        what: AuditAction::MerchantChanged,
+        subject: now.merchant_id.to_string(),
+        detail: json!({
+            "columns": columns,
+            "contracts": has_other_contracts,
+            "held": now.is_held,
+            "merchant_version": now.version.saturating_add(1),
+        }),
+    })
 }
 
 fn request(change: &BankAccountChange) -> NewApproval {

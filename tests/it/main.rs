@@ -20,6 +20,7 @@ mod http;
 mod import;
 mod killed;
 mod messages;
+mod offline_payment;
 mod order_expiry;
 mod packaging;
 mod partner_notification;

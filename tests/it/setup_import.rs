@@ -39,6 +39,7 @@ macro_rules! on_both {
 on_both! {
     merchants_are_imported_once
     what_changed_of_a_merchant_is_taken_over
+    a_hold_is_not_lifted_by_saying_nothing
     another_bank_account_waits_for_approval
     one_bad_row_refuses_the_whole_file_of_merchants
     partners_are_imported_once
@@ -132,6 +133,28 @@ async fn what_changed_of_a_merchant_is_taken_over(database: &TestDatabase) {
         .map(|it| format!("{} {:?}", it.valid_from, it.valid_until))
         .collect();
     assert_eq!(days, ["2025-01-01 Some(2026-03-31)", "2026-04-01 None"]);
+}
+
+async fn a_hold_is_not_lifted_by_saying_nothing(database: &TestDatabase) {
+    let line = CommandLine::on(database).await;
+    let columns =
+        "merchant_id,name,currency,cycle,bank,account_no,account_name,fee_rate,fee_valid_from";
+    let row = "shop,Shop,CNY,T+1,sandbox_bank,6200000000000000002,Shop,0.006,2026-01-01";
+    let silent = format!("{columns}\n{row}\n");
+    let told = |held: &str| format!("{columns},held\n{row},{held}\n");
+    for (file, is_held) in [
+        (told("true"), true),
+        (silent.clone(), true),
+        (told(""), true),
+        (told("false"), false),
+        (silent, false),
+    ] {
+        import(&line, "merchants", &file).await;
+        let known = all_merchants(database).await;
+        assert_eq!(known[0].is_held, is_held, "{file}");
+    }
+    let chain = line.run("audit verify --format json").await.json();
+    assert_eq!(chain["rows"], 1, "lifting the hold is the only change");
 }
 
 async fn another_bank_account_waits_for_approval(database: &TestDatabase) {

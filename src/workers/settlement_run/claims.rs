@@ -1,7 +1,6 @@
 //! What follows from a claim that a part was paid outside of clearday (线下付款).
 
 use clearday_jobs::{Money, OfflinePaymentId};
-use tracing::warn;
 
 use super::moves::{Mover, offline_subject, on, payout_subject};
 use crate::domain::china::china_day;
@@ -26,12 +25,13 @@ pub(super) async fn move_claim(
         ClaimEvent::Approve => {
             let reason = "two people stand for the offline payment";
             mover.move_claim(id, event, None, reason).await?;
+            let (part_no, _) = mover.claim(id)?;
+            // Otherwise it is counted or gives way at once, and takes its debit with it.
+            if mover.part(part_no)?.state.is_in_flight() {
+                attribute(&mut mover, id).await?;
+            }
         }
         ClaimEvent::Refuse => {
-            let (_, claim) = mover.claim(id)?;
-            if claim.debited_on.is_some() {
-                warn!(offline_payment.id = %id, "Offline payment {id} was refused although its debit is on the statement");
-            }
             let reason = "the offline payment was not approved";
             mover.move_claim(id, event, None, reason).await?;
         }
@@ -64,7 +64,7 @@ async fn count(mover: &mut Mover<'_>, id: OfflinePaymentId) -> Result<(), WorkEr
     mover
         .move_part(part_no, PartEvent::PayOffline, &reason)
         .await?;
-    attribute(mover, &claim).await
+    attribute(mover, id).await
 }
 
 /// What came back is the merchant's again before it is paid another way.
@@ -104,39 +104,43 @@ pub(super) async fn give_way(
         mover.book([overpaid]).await?;
         return Ok(Some(claim.amount));
     }
-    attribute(mover, &claim).await?;
+    attribute(mover, id).await?;
     Ok(None)
 }
 
-/// A debit that was on a statement before anybody claimed it is the claim's from now on.
-async fn attribute(mover: &mut Mover<'_>, claim: &Claim) -> Result<(), WorkError> {
+/// A debit that waited in suspense, because nobody or one person alone claimed it, is the claim's from now on.
+async fn attribute(mover: &mut Mover<'_>, id: OfflinePaymentId) -> Result<(), WorkError> {
+    let (_, claim) = mover.claim(id)?;
+    let claim = claim.clone();
     if claim.debited_on.is_some() {
         return Ok(());
     }
-    let key = FactKey {
-        account: claim.bank.clone(),
-        kind: FactKind::BankDebit,
-        external_no: claim.bank_reference.clone(),
-    };
-    let Some(fact) = ledger::find_fact(mover.tx, &key).await? else {
-        return Ok(());
-    };
-    if fact.amount != claim.amount {
-        return Ok(());
+    let named = suspense::debits_named(mover.tx, &claim).await?;
+    for fact in named {
+        let (run, number) = (mover.run(), &fact.key.external_no);
+        let was_open = if claim.state == ClaimState::Surplus {
+            suspense::take_back_as_second(run, mover.tx, &claim.bank, number).await?
+        } else {
+            suspense::take_back(run, mover.tx, &claim.bank, number).await?
+        };
+        if was_open {
+            return take_debit(mover, &claim, fact).await;
+        }
     }
-    let run = mover.run();
-    let was_open = suspense::take_back(run, mover.tx, &claim.bank, &claim.bank_reference).await?;
-    if !was_open {
-        return Ok(());
-    }
+    Ok(())
+}
+
+async fn take_debit(
+    mover: &mut Mover<'_>,
+    claim: &Claim,
+    fact: ledger::FactView,
+) -> Result<(), WorkError> {
     let booked_on = china_day(&fact.occurred_at);
-    let (_, claim) = mover.claim(claim.id)?;
-    let (id, state) = (claim.id, claim.state);
-    let entry = book_debit(mover, id, state, booked_on).await?;
+    let entry = book_debit(mover, claim.id, claim.state, booked_on).await?;
     let debit = Fact {
         key: FactKey {
             kind: FactKind::OfflinePayment,
-            ..key
+            ..fact.key
         },
         amount: fact.amount,
         occurred_at: fact.occurred_at,
@@ -145,9 +149,12 @@ async fn attribute(mover: &mut Mover<'_>, claim: &Claim) -> Result<(), WorkError
     };
     let now = mover.now();
     ledger::note_fact(mover.tx, &debit, entry, now).await?;
-    let reason = "its debit had been on the statement before";
+    let reason = format!(
+        "its debit had been on the statement before ({})",
+        debit.key.external_no
+    );
     mover
-        .move_claim(id, ClaimEvent::Debit, Some(booked_on), reason)
+        .move_claim(claim.id, ClaimEvent::Debit, Some(booked_on), &reason)
         .await?;
     Ok(())
 }
@@ -166,10 +173,10 @@ pub(super) async fn book_debit(
     let occasion = on(&subject, booked_on);
     let entry = match state {
         ClaimState::Surplus => events::second_debit(occasion, &whose, &bank, amount),
-        ClaimState::Registered | ClaimState::Waiting | ClaimState::Counted => {
+        ClaimState::Waiting | ClaimState::Counted => {
             events::offline_on_statement(occasion, &whose, &bank, amount)
         }
-        ClaimState::Refused => Ok(None),
+        ClaimState::Registered | ClaimState::Refused => Ok(None),
     };
     mover.book([entry]).await
 }

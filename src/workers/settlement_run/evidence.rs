@@ -10,11 +10,11 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clearday_jobs::{ChannelName, MerchantId, Money, OfflinePaymentId, Reference, SettlementId};
 
 use super::claims::{book_debit, give_way};
-use super::moves::{Mover, on, payout_subject};
+use super::moves::{Mover, offline_subject, on, payout_subject};
 use crate::connectors::Evidence;
 use crate::domain::china::china_day;
 use crate::domain::ledger::events::{self, Built};
-use crate::domain::ledger::{Fact, FactKey, FactKind, FactSource};
+use crate::domain::ledger::{EntryEvent, Fact, FactKey, FactKind, FactSource};
 use crate::domain::operation::OperationState;
 use crate::domain::settlement_run::{
     ClaimEvent, ClaimState, Instruction, InstructionState, PartEvent, SettlementEvent,
@@ -24,6 +24,9 @@ use crate::engine::{Run, RunTx, ShownSettlement, WorkError};
 use crate::store::ledger::{self, FactOutcome};
 use crate::store::settlements;
 use crate::workers::calls::conclude;
+
+/// Approved, on the statement, and paid a second time.
+const ENTRIES_OF_A_CLAIM_MAX: usize = 3;
 
 /// One line of a statement.
 #[derive(Clone, Copy, Debug)]
@@ -359,13 +362,14 @@ async fn offline_debit(
     let mut mover = Mover::hold(run, tx, id).await?;
     let (part_no, claim) = mover.claim(claim_id)?;
     let claim = claim.clone();
-    if claim.state == ClaimState::Refused {
-        return Ok(Shown::NotOurs);
-    }
     if claim.amount != debit.amount {
         return Ok(Shown::Differs {
             expected: claim.amount,
         });
+    }
+    // One person alone explains no money: the line waits in suspense until a second one stands for the claim.
+    if claim.state == ClaimState::Registered {
+        return Ok(Shown::NotOurs);
     }
     let second = second_debit_of(&mover, part_no);
     let is_surplus = claim.state == ClaimState::Surplus;
@@ -374,7 +378,8 @@ async fn offline_debit(
     // A debit that was attributed when the claim was decided is known by the bank's own number of it.
     let was_attributed = claim.debited_on.is_some() && debit.number == claim.bank_reference;
     if is_known || was_attributed {
-        return Ok(if is_surplus { second } else { Shown::Known });
+        let is_second = is_surplus && !was_booked_first(&mut mover, claim_id).await?;
+        return Ok(if is_second { second } else { Shown::Known });
     }
     if claim.debited_on.is_some() {
         let entry = book_second(&mut mover, part_no, debit).await?;
@@ -391,6 +396,15 @@ async fn offline_debit(
         .await?;
     note(&mut mover, &fact, entry).await?;
     Ok(if is_surplus { second } else { Shown::Booked })
+}
+
+/// Whether the debit of a claim was booked while nothing else had paid its part: then the line that came after it is
+/// the second one, and the break is about that.
+async fn was_booked_first(mover: &mut Mover<'_>, id: OfflinePaymentId) -> Result<bool, WorkError> {
+    let entries =
+        ledger::of_subject(mover.tx, &offline_subject(id), ENTRIES_OF_A_CLAIM_MAX).await?;
+    let event = EntryEvent::OfflineOnStatement.as_str();
+    Ok(entries.iter().any(|entry| entry.event == event))
 }
 
 async fn note(

@@ -269,7 +269,7 @@ pub(super) async fn query(
         &view(&answer.state),
         part.state,
         &instruction.operation,
-        promises_of(bank),
+        promises_of(bank).about(part),
         run.now(),
     );
     if decision == AnswerDecision::Replay {

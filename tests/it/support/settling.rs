@@ -130,6 +130,7 @@ impl House {
                 ..told.clone()
             },
             contract: told.contracts[0].clone(),
+            is_hold_told: true,
         };
         self.engine().import_merchants(&[row]).await.unwrap();
     }

@@ -64,6 +64,18 @@ pub struct BankPromises {
     pub processing_window: TimeDelta,
 }
 
+impl BankPromises {
+    /// What counts of them for a part: what may have been paid otherwise is never sent again, and waited for until it
+    /// is proved dead.
+    #[must_use]
+    pub fn about(self, part: &Part) -> Self {
+        Self {
+            is_idempotent: self.is_idempotent && part.open_claim().is_none(),
+            ..self
+        }
+    }
+}
+
 /// Everything a decision depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {

@@ -569,3 +569,19 @@ fn silence_proves_an_order_dead_only_after_the_processing_window() {
     };
     assert_eq!(at(due(), idempotent), AnswerDecision::Replay);
 }
+
+#[test]
+fn what_may_have_been_paid_otherwise_is_never_sent_again() {
+    let idempotent = BankPromises {
+        is_idempotent: true,
+        ..PROMISES
+    };
+    let mut part = part(PartState::Unknown);
+    assert!(idempotent.about(&part).is_idempotent);
+    for state in ClaimState::ALL {
+        part.claims = vec![claim(*state)];
+        let may_be_sent_again = idempotent.about(&part).is_idempotent;
+        assert_eq!(may_be_sent_again, !state.is_open(), "{state}");
+        assert!(!PROMISES.about(&part).is_idempotent);
+    }
+}
