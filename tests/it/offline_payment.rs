@@ -328,7 +328,10 @@ async fn while_sent(house: House) {
     house.approve_all().await;
     let sent = house.part_becomes(PartState::Sent).await;
     house.job_waits(sent.job_id, "is unavailable").await;
-    assert_eq!(house.told_words().await, "submitted sent 2026-03-03");
+    assert_eq!(
+        house.told_words().await,
+        "awaiting_payment bank_unavailable 2026-03-03"
+    );
 
     // The bank is asked again and does not know it: without the claim it would be told once more.
     claim(&house).await;

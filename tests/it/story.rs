@@ -162,15 +162,22 @@ async fn a_payout(stage: &mut Stage) {
     }
     assert_eq!(stage.house.approve_all().await.len(), 1);
     stage.works_until("2026-03-04T17:00:00").await;
-    assert_eq!(
-        stage.house.told_words().await,
-        "submitted outcome_unknown 2026-03-04"
-    );
+    // A daemon that died in the middle of the call does not even know that it was made.
+    let told = stage.house.told_words().await;
+    let may_be = ["outcome_unknown", "sent"].map(|why| format!("submitted {why} 2026-03-04"));
+    assert!(may_be.contains(&told), "{told}");
 }
 
 /// Wednesday evening: the bank's statement shows what its answer did not.
 async fn a_statement(stage: &mut Stage) {
     let day = "2026-03-04".parse().unwrap();
+    let number = stage.house.newest().await.number_of(1, 1);
+    let bank = &stage.house.sandbox.handle;
+    if bank.bank_books().count_effects(BankEvent::Accept, &number) == 0 {
+        // It died before the bank had it. The bank is back first, and gets it under the same number.
+        bank.clear_faults();
+        stage.works_until("2026-03-04T17:30:00").await;
+    }
     let bank = &stage.house.sandbox.handle;
     bank.book_day(day).unwrap();
     let xml = bank.statement(day).unwrap();

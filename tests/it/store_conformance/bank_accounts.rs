@@ -176,7 +176,7 @@ async fn an_account_that_was_changed_by_hand_is_not_put_in_force(world: World) {
     assert_eq!(
         broken(&world).await,
         [format!(
-            "bank_accounts: what people are asked about the account of {SHOP} is not what waits there (2 bank accounts)"
+            "bank_accounts: what people are asked about the account of {SHOP} is not what waits there (4 bank accounts)"
         )]
     );
 }
