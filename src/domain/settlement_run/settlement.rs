@@ -95,6 +95,8 @@ pub struct Instruction {
     pub state: InstructionState,
     /// The day on which its debit was booked, as the statement shows.
     pub debited_on: Option<NaiveDate>,
+    /// When its call last failed before anything left; none once it may have left.
+    pub unsent_at: Option<DateTime<Utc>>,
     /// When it was written down.
     pub created_at: DateTime<Utc>,
     /// When the bank last said something about it.
