@@ -288,7 +288,7 @@ async fn step(
         NextStep::PayOut(part_no, approval) => {
             pay::pay_out(bench, run, &merchant, &settlement, part_no, approval).await
         }
-        NextStep::Query(part_no) => pay::query(bench, run, &settlement, part_no).await,
+        NextStep::Query(part_no) => pay::query(bench, run, &merchant, &settlement, part_no).await,
         NextStep::AskForPayout => {
             ask_for_payout(bench, run, &merchant, &settlement).await?;
             Ok(Progress::Made)

@@ -17,12 +17,13 @@ use crate::domain::merchant::Merchant;
 use crate::domain::operation::{Operation, OperationKind, OperationState};
 use crate::domain::order_expiry::ask_again_at;
 use crate::domain::settlement_run::decide::{
-    AnswerDecision, BankPromises, BankView, decide_answer,
+    AnswerDecision, BankPromises, BankView, Resending, decide_answer,
 };
 use crate::domain::settlement_run::{
     Instruction, InstructionState, Part, PartEvent, PartState, Settlement,
 };
 use crate::engine::{Run, WorkError};
+use crate::store::operations;
 use crate::store::settlements::{self, NewInstruction};
 use crate::workers::calls::{Intent, Learned, conclude, intend, observed, sort_answer};
 
@@ -205,6 +206,7 @@ fn asked_later(run: &Run, told: &Told<'_>, failure: &WorkError) -> Progress {
 pub(super) async fn query(
     bench: &Workbench,
     run: &Run,
+    merchant: &Merchant,
     settlement: &Settlement,
     part_no: u32,
 ) -> Result<Progress, WorkError> {
@@ -238,12 +240,23 @@ pub(super) async fn query(
         part.state,
         &instruction.operation,
         promises_of(bank),
+        Resending::of(part, merchant.is_held),
         run.now(),
     );
     if decision == AnswerDecision::Replay {
+        note_resent(run, settlement, &told).await?;
         return send(run, bank, &told).await;
     }
     record(run, &told, &decision, &answer.evidence).await
+}
+
+/// From here on the order may have left once more: whoever waits for silence to prove it dead counts from now. Nobody
+/// may have said meanwhile that it was paid otherwise.
+async fn note_resent(run: &Run, decided: &Settlement, told: &Told<'_>) -> Result<(), WorkError> {
+    let mut tx = run.begin().await?;
+    Mover::hold_decided(run, &mut tx, decided).await?;
+    operations::note_resent(&mut tx, told.operation.id, run.now()).await?;
+    run.checkpoint(tx).await
 }
 
 fn view(state: &PayoutState) -> BankView {

@@ -81,6 +81,30 @@ pub struct Situation<'a> {
     pub now: DateTime<Utc>,
 }
 
+/// Whether an order that a bank may never have got may be sent once more, under the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resending {
+    /// Nothing speaks against it.
+    Allowed,
+    /// Somebody says that the part was paid offline: it would be paid twice.
+    Claimed,
+    /// Nothing is paid to the merchant for now.
+    Held,
+}
+
+impl Resending {
+    /// As it stands for a part.
+    pub fn of(part: &Part, is_held: bool) -> Self {
+        if part.open_claim().is_some() {
+            Self::Claimed
+        } else if is_held {
+            Self::Held
+        } else {
+            Self::Allowed
+        }
+    }
+}
+
 /// What to do next about a settlement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextStep {
@@ -414,12 +438,14 @@ pub enum AnswerDecision {
 /// Decides what the bank's answer about an instruction means for its part.
 ///
 /// "Not found" proves that an order never arrived only when the bank's processing window has passed since the last
-/// moment at which it may have left; and never against the bank's own word that it has it.
+/// moment at which it may have left; and never against the bank's own word that it has it. An order that may not be
+/// sent again is waited for just so long.
 pub fn decide_answer(
     view: &BankView,
     part: PartState,
     operation: &Operation,
     promises: BankPromises,
+    resending: Resending,
     now: DateTime<Utc>,
 ) -> AnswerDecision {
     let is_known = matches!(part, PartState::Accepted | PartState::Bounced);
@@ -434,27 +460,39 @@ pub fn decide_answer(
         BankView::Rejected(reason) => AnswerDecision::Reject(reason.clone()),
         BankView::Returned(reason) => AnswerDecision::Bounce(reason.clone()),
         BankView::NotFound if is_known => AnswerDecision::Same,
-        BankView::NotFound => not_found(operation, promises, now),
+        BankView::NotFound => not_found(operation, promises, resending, now),
     }
 }
 
-fn not_found(operation: &Operation, promises: BankPromises, now: DateTime<Utc>) -> AnswerDecision {
-    match operation.state {
-        // What is proved is not undone by a bank that forgets.
-        OperationState::Succeeded | OperationState::Declined => AnswerDecision::Same,
-        OperationState::Intended | OperationState::Unknown if promises.is_idempotent => {
-            AnswerDecision::Replay
+fn not_found(
+    operation: &Operation,
+    promises: BankPromises,
+    resending: Resending,
+    now: DateTime<Utc>,
+) -> AnswerDecision {
+    let unproved = match resending {
+        Resending::Allowed if promises.is_idempotent => None,
+        Resending::Allowed => Some("the bank does not know it"),
+        Resending::Claimed => {
+            Some("the bank does not know it, and somebody says that it was paid offline")
         }
-        OperationState::Intended | OperationState::Unknown => {
+        Resending::Held => Some("the bank does not know it, and payments to the merchant are held"),
+    };
+    match (operation.state, unproved) {
+        // What is proved is not undone by a bank that forgets.
+        (OperationState::Succeeded | OperationState::Declined, _) => AnswerDecision::Same,
+        (OperationState::Intended | OperationState::Unknown, None) => AnswerDecision::Replay,
+        (OperationState::Intended | OperationState::Unknown, Some(unproved)) => {
             let quarantine = operation.quarantined_until(promises.processing_window);
             if now >= quarantine {
                 let reason =
                     "the bank never got it: it does not know it after its processing window";
                 AnswerDecision::Reject(reason.to_owned())
             } else {
-                let reason = "the bank does not know it; that is believed when its processing window has passed";
+                let reason =
+                    format!("{unproved}; that is believed when its processing window has passed");
                 let again = quarantine.min(ask_again_at(operation.intended_at, now));
-                AnswerDecision::Wait(again, reason.to_owned())
+                AnswerDecision::Wait(again, reason)
             }
         }
     }

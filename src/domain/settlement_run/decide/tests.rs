@@ -134,6 +134,11 @@ const PROMISES: BankPromises = BankPromises {
     processing_window: TimeDelta::hours(2),
 };
 
+const IDEMPOTENT: BankPromises = BankPromises {
+    is_idempotent: true,
+    ..PROMISES
+};
+
 fn situation<'a>(settlement: &'a Settlement, consents: &'a Consents) -> Situation<'a> {
     Situation {
         settlement,
@@ -435,7 +440,8 @@ fn each_answer_of_the_bank_has_its_meaning() {
     for (state, operation_state) in states {
         for view in &views {
             let operation = operation(operation_state);
-            let decision = decide_answer(view, state, &operation, PROMISES, due());
+            let resending = Resending::Allowed;
+            let decision = decide_answer(view, state, &operation, PROMISES, resending, due());
             let words = format!("{decision:?}");
             let name = words.split('(').next().unwrap_or_default();
             let view = format!("{view:?}");
@@ -478,6 +484,7 @@ fn silence_proves_an_order_dead_only_after_the_processing_window() {
             PartState::Unknown,
             &lost,
             promises,
+            Resending::Allowed,
             now,
         )
     };
@@ -485,9 +492,54 @@ fn silence_proves_an_order_dead_only_after_the_processing_window() {
     let early = at(window - TimeDelta::microseconds(1), PROMISES);
     assert!(matches!(early, AnswerDecision::Wait(until, _) if until == window));
     assert!(matches!(at(window, PROMISES), AnswerDecision::Reject(_)));
-    let idempotent = BankPromises {
-        is_idempotent: true,
-        ..PROMISES
-    };
-    assert_eq!(at(due(), idempotent), AnswerDecision::Replay);
+    assert_eq!(at(due(), IDEMPOTENT), AnswerDecision::Replay);
+}
+
+#[test]
+fn what_is_claimed_or_held_is_not_sent_again() {
+    let mut table = Vec::new();
+    let window = due() + TimeDelta::hours(2);
+    for (state, operation_state) in [
+        (PartState::Sent, OperationState::Intended),
+        (PartState::Unknown, OperationState::Unknown),
+    ] {
+        for claimed in [
+            None,
+            Some(ClaimState::Registered),
+            Some(ClaimState::Waiting),
+        ] {
+            for is_held in [false, true] {
+                let mut part = part(state);
+                part.claims.extend(claimed.map(claim));
+                let resending = Resending::of(&part, is_held);
+                let words = [due(), window].map(|now| {
+                    let operation = operation(operation_state);
+                    let view = BankView::NotFound;
+                    let decision =
+                        decide_answer(&view, state, &operation, IDEMPOTENT, resending, now);
+                    let words = format!("{decision:?}");
+                    words.split('(').next().unwrap_or_default().to_owned()
+                });
+                let claimed = claimed.map_or("not claimed", ClaimState::as_str);
+                let held = if is_held { "held" } else { "not held" };
+                table.push(format!("{state}, {claimed}, {held}: {}", words.join(", ")));
+            }
+        }
+    }
+    assert_eq!(
+        table.join("\n"),
+        "\
+sent, not claimed, not held: Replay, Replay
+sent, not claimed, held: Wait, Reject
+sent, registered, not held: Wait, Reject
+sent, registered, held: Wait, Reject
+sent, waiting, not held: Wait, Reject
+sent, waiting, held: Wait, Reject
+unknown, not claimed, not held: Replay, Replay
+unknown, not claimed, held: Wait, Reject
+unknown, registered, not held: Wait, Reject
+unknown, registered, held: Wait, Reject
+unknown, waiting, not held: Wait, Reject
+unknown, waiting, held: Wait, Reject"
+    );
 }
