@@ -10,7 +10,7 @@ use clearday::engine::{NewOfflinePayment, Signer, Source};
 use clearday::verify::verify;
 use clearday_jobs::{OfflinePaymentId, Reference};
 
-use crate::bank_reconciliation::{balances, day, reconcile};
+use crate::bank_reconciliation::{balances, breaks, day, reconcile};
 use crate::support::house::{House, Mode};
 use crate::support::in_both_modes;
 use crate::support::sandbox::cny;
@@ -20,6 +20,8 @@ in_both_modes! {
     an_order_the_bank_never_got_is_not_sent_again_once_it_is_paid_offline: claimed_while_the_bank_is_down;
     an_order_whose_answer_was_lost_is_not_sent_again_when_one_person_claims_it: claimed_after_a_lost_answer;
     an_order_the_bank_never_got_is_not_sent_again_to_a_merchant_who_is_held: held_while_the_bank_is_down;
+    a_claim_that_is_approved_after_both_debits_is_a_break: approved_after_both;
+    a_debit_that_was_unexplained_is_the_second_one_when_the_bank_pays_as_well: unexplained_then_second;
 }
 
 /// What is paid to M-1 for a sale of ¥100.00, in fen.
@@ -34,6 +36,14 @@ async fn before_approval(house: &House, of: Merchant) -> Reference {
     let job = house.settle("one", "M-1", "2026-03-02").await;
     house.job_waits(job, "two people").await;
     house.newest().await.number_of(1, 1)
+}
+
+/// The same, ordered from the bank, which has it.
+async fn ordered(house: &House) -> Reference {
+    let number = before_approval(house, merchant("M-1")).await;
+    house.approve_all().await;
+    house.part_becomes(PartState::Accepted).await;
+    number
 }
 
 /// Somebody says that the part was paid offline, under this number of the bank.
@@ -64,6 +74,13 @@ async fn agree_to_claim(house: &House) {
             signed.await.unwrap();
         }
     }
+}
+
+/// The newest settlement of M-1, once the claim about it is there.
+async fn claim_becomes(house: &House, state: ClaimState) {
+    house
+        .newest_becomes(|it| it.parts[0].claims.iter().any(|claim| claim.state == state))
+        .await;
 }
 
 /// What the bank did, in order, without what it was told again.
@@ -126,14 +143,7 @@ async fn claimed_while_the_bank_is_down(house: House) {
 
     claim(&house, "SLIP-77").await;
     agree_to_claim(&house).await;
-    house
-        .newest_becomes(|it| {
-            let claims = &it.parts[0].claims;
-            claims
-                .iter()
-                .any(|claim| claim.state != ClaimState::Registered)
-        })
-        .await;
+    claim_becomes(&house, ClaimState::Waiting).await;
     time_passes(
         &house,
         &[
@@ -217,5 +227,73 @@ async fn held_while_the_bank_is_down(house: House) {
     time_passes(&house, &["2026-03-03T12:00:00"]).await;
     house.part_becomes(PartState::Accepted).await;
     assert_eq!(at_the_bank(&house), ["Accept 99.40"]);
+    ends(house).await;
+}
+
+const OFFLINE_LINE: &str = "SB20260303000001";
+const SECOND_DEBIT: &str = "duplicate_theirs payout SB20260303000001 -9940";
+const PAID_TWICE: [&str; 2] = [
+    "bank sandbox_bank 9999801.20",
+    "merchant_overpaid M-1 99.40",
+];
+
+/// The bank's own payment is on its statement of the 4th.
+async fn the_bank_pays(house: &House) {
+    house.sandbox.handle.book_day(day(4)).unwrap();
+    house.clock_shows("2026-03-04T09:00:00");
+    assert_eq!(
+        reconcile(house, "the bank pays", 4).await,
+        "version 1: 1 of 1 lines explained, 0 breaks"
+    );
+    house.part_becomes(PartState::Confirmed).await;
+}
+
+/// Both payments are booked and the second is a break, however often the statements are read.
+async fn is_paid_twice(house: &House) {
+    claim_becomes(house, ClaimState::Surplus).await;
+    for key in ["again", "and again"] {
+        assert_eq!(breaks(house, "open").await, [SECOND_DEBIT]);
+        assert_eq!(payout_accounts(house).await, PAID_TWICE);
+        all_is_well(house).await;
+        for day in [3, 4] {
+            reconcile(house, &format!("{key} {day}"), day).await;
+        }
+    }
+    assert_eq!(
+        at_the_bank(house),
+        ["Accept 99.40", "Debit 99.40", "Book 99.40"]
+    );
+}
+
+async fn approved_after_both(house: House) {
+    ordered(&house).await;
+    claim(&house, "SLIP-77").await;
+    let bank = &house.sandbox.handle;
+    bank.bank_debit(on(3, PAID, "counter payment SLIP-77"))
+        .unwrap();
+    assert_eq!(
+        reconcile(&house, "first", 3).await,
+        "version 1: 1 of 1 lines explained, 0 breaks"
+    );
+    the_bank_pays(&house).await;
+    assert_eq!(breaks(&house, "open").await, [""; 0]);
+    agree_to_claim(&house).await;
+    is_paid_twice(&house).await;
+    ends(house).await;
+}
+
+async fn unexplained_then_second(house: House) {
+    ordered(&house).await;
+    let bank = &house.sandbox.handle;
+    bank.bank_debit(on(3, PAID, "paid at the counter")).unwrap();
+    reconcile(&house, "first", 3).await;
+    let unexplained = "missing_ours payout SB20260303000001 -9940";
+    assert_eq!(breaks(&house, "open").await, [unexplained]);
+    claim(&house, OFFLINE_LINE).await;
+    agree_to_claim(&house).await;
+    claim_becomes(&house, ClaimState::Waiting).await;
+    the_bank_pays(&house).await;
+    is_paid_twice(&house).await;
+    assert_eq!(breaks(&house, "vanished").await, [unexplained]);
     ends(house).await;
 }

@@ -95,6 +95,8 @@ pub struct Instruction {
     pub state: InstructionState,
     /// The day on which its debit was booked, as the statement shows.
     pub debited_on: Option<NaiveDate>,
+    /// The bank's number of that line.
+    pub debit_no: Option<String>,
     /// When it was written down.
     pub created_at: DateTime<Utc>,
     /// When the bank last said something about it.
@@ -124,8 +126,19 @@ pub struct Claim {
     pub state: ClaimState,
     /// The day on which its debit was booked, as the statement shows.
     pub debited_on: Option<NaiveDate>,
+    /// The bank's number of that line.
+    pub debit_no: Option<String>,
     /// When it was registered.
     pub registered_at: DateTime<Utc>,
+}
+
+/// The line of a statement that a debit is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DebitLine<'a> {
+    /// The day on which it was booked.
+    pub booked_on: NaiveDate,
+    /// The bank's number of it.
+    pub number: &'a str,
 }
 
 impl Settlement {
@@ -142,6 +155,13 @@ impl Settlement {
     /// The last day it covers.
     pub fn period_last(&self) -> NaiveDate {
         self.period_until.pred_opt().unwrap_or(self.period_until)
+    }
+}
+
+impl Claim {
+    /// The bank's number of the line that shows its debit; before that, the number it was registered under.
+    pub fn debit_number(&self) -> &str {
+        self.debit_no.as_deref().unwrap_or(&self.bank_reference)
     }
 }
 

@@ -1,13 +1,14 @@
 //! What follows from a claim that a part was paid outside of clearday (线下付款).
 
-use clearday_jobs::{Money, OfflinePaymentId};
+use clearday_jobs::OfflinePaymentId;
 use tracing::warn;
 
 use super::moves::{Mover, offline_subject, on, payout_subject};
+use super::second;
 use crate::domain::china::china_day;
 use crate::domain::ledger::{Fact, FactKey, FactKind, FactSource, events};
 use crate::domain::settlement_run::{
-    Claim, ClaimEvent, ClaimState, PartEvent, PartState, Settlement,
+    Claim, ClaimEvent, ClaimState, DebitLine, PartEvent, PartState, Settlement,
 };
 use crate::engine::{Run, WorkError};
 use crate::store::ledger;
@@ -36,9 +37,7 @@ pub(super) async fn move_claim(
             mover.move_claim(id, event, None, reason).await?;
         }
         ClaimEvent::Count => count(&mut mover, id).await?,
-        ClaimEvent::Yield => {
-            give_way(&mut mover, id).await?;
-        }
+        ClaimEvent::Yield => give_way(&mut mover, id).await?,
         ClaimEvent::Debit => return Err(WorkError::Invalid("no debit without a line".to_owned())),
     }
     run.checkpoint(tx).await
@@ -84,12 +83,9 @@ pub(super) async fn release_returned(mover: &mut Mover<'_>, part_no: u32) -> Res
     Ok(())
 }
 
-/// The part was paid without the claim. If its debit is on the statement, the merchant was paid twice: returns how
-/// much.
-pub(super) async fn give_way(
-    mover: &mut Mover<'_>,
-    id: OfflinePaymentId,
-) -> Result<Option<Money>, WorkError> {
+/// The part was paid without the claim. If its debit is on the statement, the merchant was paid twice: that is booked,
+/// and a break.
+pub(super) async fn give_way(mover: &mut Mover<'_>, id: OfflinePaymentId) -> Result<(), WorkError> {
     let (_, claim) = mover.claim(id)?;
     let claim = claim.clone();
     let reason = "the part was paid without it";
@@ -102,10 +98,9 @@ pub(super) async fn give_way(
         let occasion = on(&subject, china_day(&mover.now()));
         let overpaid = events::second_payment_offline(occasion, &whose, claim.amount);
         mover.book([overpaid]).await?;
-        return Ok(Some(claim.amount));
+        return second::report_claim(mover, id).await;
     }
-    attribute(mover, &claim).await?;
-    Ok(None)
+    attribute(mover, &claim).await
 }
 
 /// A debit that was on a statement before anybody claimed it is the claim's from now on.
@@ -146,10 +141,18 @@ async fn attribute(mover: &mut Mover<'_>, claim: &Claim) -> Result<(), WorkError
     let now = mover.now();
     ledger::note_fact(mover.tx, &debit, entry, now).await?;
     let reason = "its debit had been on the statement before";
+    let number = debit.key.external_no.as_str();
+    let line = DebitLine { booked_on, number };
     mover
-        .move_claim(id, ClaimEvent::Debit, Some(booked_on), reason)
+        .move_claim(id, ClaimEvent::Debit, Some(line), reason)
         .await?;
-    Ok(())
+    match state {
+        ClaimState::Surplus => second::report_claim(mover, id).await,
+        ClaimState::Registered
+        | ClaimState::Refused
+        | ClaimState::Waiting
+        | ClaimState::Counted => Ok(()),
+    }
 }
 
 /// Books the debit of a claim by where the claim is; returns the entry.

@@ -9,13 +9,15 @@ use clearday_jobs::{ChannelName, MerchantId, Money, OfflinePaymentId, Reference,
 
 use super::claims::{book_debit, give_way};
 use super::moves::{Mover, on, payout_subject};
+use super::second::{self, OddDebit};
 use crate::connectors::Evidence;
 use crate::domain::china::china_day;
 use crate::domain::ledger::events::{self, Built};
 use crate::domain::ledger::{Fact, FactKey, FactKind, FactSource};
 use crate::domain::operation::OperationState;
+use crate::domain::reconciliation::BreakName;
 use crate::domain::settlement_run::{
-    ClaimEvent, ClaimState, Instruction, InstructionState, PartEvent, SettlementEvent,
+    ClaimEvent, ClaimState, DebitLine, Instruction, InstructionState, PartEvent, SettlementEvent,
     SettlementState,
 };
 use crate::engine::{Run, RunTx, WorkError};
@@ -87,6 +89,14 @@ impl BankFact<'_> {
         }
     }
 
+    /// The line as what shows a debit.
+    const fn debit(&self) -> DebitLine<'_> {
+        DebitLine {
+            booked_on: self.booked_on,
+            number: self.number,
+        }
+    }
+
     fn second_subject(&self) -> String {
         format!("second_debit:{}:{}", self.bank, self.number)
     }
@@ -108,32 +118,30 @@ pub(in crate::workers) async fn confirm_part(
         let expected = part.amount;
         return Ok(Shown::Differs { expected });
     }
-    let second = second_debit_of(&mover, part_no);
+    let twice = second_debit_of(&mover, part_no);
     let fact = debit.fact(FactKind::Payout);
     if ledger::find_fact(mover.tx, &fact.key).await?.is_some() {
         let booked = ledger::of_subject(mover.tx, &debit.second_subject(), 1).await?;
         return Ok(if booked.is_empty() {
             Shown::Known
         } else {
-            second
+            twice
         });
     }
     let instruction = mover.instruction(part_no, end_to_end_id)?.clone();
-    let was_paid_twice = if let Some(first) = first_debit(&mover, part_no, &instruction) {
+    let shown = if let Some(first) = first_debit(&mover, part_no, &instruction) {
         let entry = book_first(&mut mover, part_no, &instruction, debit, first).await?;
         note(&mut mover, &fact, entry).await?;
-        claims_give_way(&mut mover, part_no).await?
+        claims_give_way(&mut mover, part_no).await?;
+        Shown::Booked
     } else {
-        let entry = book_second(&mut mover, part_no, debit).await?;
+        let id = end_to_end_id.as_str();
+        let entry = book_second(&mut mover, part_no, id, debit).await?;
         note(&mut mover, &fact, entry).await?;
-        true
+        twice
     };
     wake(&mut mover, debit, "a debit is on the statement").await?;
-    Ok(if was_paid_twice {
-        second
-    } else {
-        Shown::Booked
-    })
+    Ok(shown)
 }
 
 /// Of what kind of instruction a first debit is.
@@ -180,7 +188,6 @@ async fn book_first(
         "the debit is on the statement of {} ({})",
         debit.bank, debit.number
     );
-    let booked_on = Some(debit.booked_on);
     let to = match first {
         FirstDebit::Open => {
             let part = mover
@@ -219,7 +226,7 @@ async fn book_first(
         debit.amount,
     ));
     mover
-        .move_instruction(part_no, end_to_end_id, to, booked_on)
+        .move_instruction(part_no, end_to_end_id, to, Some(debit.debit()))
         .await?;
     prove_sent(mover, instruction, debit).await?;
     mover.book(entries).await
@@ -242,6 +249,7 @@ async fn prove_sent(
 async fn book_second(
     mover: &mut Mover<'_>,
     part_no: u32,
+    end_to_end_id: &str,
     debit: &BankFact<'_>,
 ) -> Result<Option<uuid::Uuid>, WorkError> {
     let whose = mover.settlement.merchant_id.clone();
@@ -256,14 +264,22 @@ async fn book_second(
     mover
         .record("second_debit", Some((part_no, state)), &reason)
         .await?;
+    let odd = OddDebit {
+        bank: debit.bank,
+        line: debit.debit(),
+        amount: debit.amount,
+        end_to_end_id,
+        text: &reason,
+    };
+    second::report(mover, BreakName::DuplicateTheirs, &odd).await?;
     mover.book([entry]).await
 }
 
-/// Claims that waited for what is proved paid now; `true` when one of them was paid, too.
-async fn claims_give_way(mover: &mut Mover<'_>, part_no: u32) -> Result<bool, WorkError> {
+/// Claims that waited for what is proved paid now.
+async fn claims_give_way(mover: &mut Mover<'_>, part_no: u32) -> Result<(), WorkError> {
     let part = mover.part(part_no)?;
     if !part.state.is_paid() {
-        return Ok(false);
+        return Ok(());
     }
     let waiting: Vec<OfflinePaymentId> = part
         .claims
@@ -271,11 +287,10 @@ async fn claims_give_way(mover: &mut Mover<'_>, part_no: u32) -> Result<bool, Wo
         .filter(|claim| claim.state == ClaimState::Waiting)
         .map(|claim| claim.id)
         .collect();
-    let mut was_paid_twice = false;
     for id in waiting {
-        was_paid_twice |= give_way(mover, id).await?.is_some();
+        give_way(mover, id).await?;
     }
-    Ok(was_paid_twice)
+    Ok(())
 }
 
 /// A credit that carries an end-to-end id of ours: a payment that came back (退票).
@@ -365,19 +380,19 @@ async fn offline_debit(
             expected: claim.amount,
         });
     }
-    let second = second_debit_of(&mover, part_no);
+    let twice = second_debit_of(&mover, part_no);
     let is_surplus = claim.state == ClaimState::Surplus;
     let fact = debit.fact(FactKind::OfflinePayment);
     let is_known = ledger::find_fact(mover.tx, &fact.key).await?.is_some();
     // A debit that was attributed when the claim was decided is known by the bank's own number of it.
-    let was_attributed = claim.debited_on.is_some() && debit.number == claim.bank_reference;
+    let was_attributed = claim.debited_on.is_some() && debit.number == claim.debit_number();
     if is_known || was_attributed {
-        return Ok(if is_surplus { second } else { Shown::Known });
+        return Ok(if is_surplus { twice } else { Shown::Known });
     }
     if claim.debited_on.is_some() {
-        let entry = book_second(&mut mover, part_no, debit).await?;
+        let entry = book_second(&mut mover, part_no, "", debit).await?;
         note(&mut mover, &fact, entry).await?;
-        return Ok(second);
+        return Ok(twice);
     }
     let entry = book_debit(&mut mover, claim_id, claim.state, debit.booked_on).await?;
     let reason = format!(
@@ -385,10 +400,14 @@ async fn offline_debit(
         debit.bank, debit.number
     );
     mover
-        .move_claim(claim_id, ClaimEvent::Debit, Some(debit.booked_on), &reason)
+        .move_claim(claim_id, ClaimEvent::Debit, Some(debit.debit()), &reason)
         .await?;
     note(&mut mover, &fact, entry).await?;
-    Ok(if is_surplus { second } else { Shown::Booked })
+    if is_surplus {
+        second::report_claim(&mut mover, claim_id).await?;
+        return Ok(twice);
+    }
+    Ok(Shown::Booked)
 }
 
 async fn note(

@@ -10,6 +10,7 @@ mod collect;
 pub(super) mod evidence;
 mod moves;
 mod pay;
+mod second;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use clearday_jobs::{Currency, JobKind, MerchantId, Money, SettlementId, SettlementRun};

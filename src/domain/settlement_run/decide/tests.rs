@@ -63,6 +63,7 @@ fn instruction(state: PartState) -> Option<Instruction> {
         remittance: "settlement 1".to_owned(),
         state,
         debited_on: None,
+        debit_no: None,
         created_at: due(),
         updated_at: due(),
     })
@@ -92,6 +93,7 @@ fn claim(state: ClaimState) -> Claim {
         approval_id: APPROVAL,
         state,
         debited_on: None,
+        debit_no: None,
         registered_at: due(),
     }
 }
