@@ -18,6 +18,8 @@ mod order_expiry;
 mod partner_notification;
 mod payload;
 mod reconciliation;
+#[cfg(test)]
+mod refusals;
 mod schema;
 mod settlement_run;
 mod time;

@@ -107,11 +107,13 @@ CREATE TABLE offline_payments (
     debited_on     TEXT CHECK (length(debited_on) = 10),
     registered_at  INTEGER NOT NULL,
     updated_at     INTEGER NOT NULL,
-    UNIQUE (bank, bank_reference),
     FOREIGN KEY (settlement_id, part_no) REFERENCES settlement_parts (settlement_id, part_no)
 ) STRICT;
 -- One claim at a time waits for its decision.
 CREATE UNIQUE INDEX offline_payments_one_open ON offline_payments (settlement_id, part_no) WHERE state IN ('registered', 'waiting');
+-- A number of the bank stands for one payment; whoever was refused may register it again.
+CREATE UNIQUE INDEX offline_payments_by_number ON offline_payments (bank, bank_reference) WHERE state <> 'refused';
+CREATE INDEX offline_payments_not_shown ON offline_payments (bank, paid_on, bank_reference) WHERE state = 'counted' AND debited_on IS NULL;
 
 -- One row per change: `version` is the settlement's version after it, also where only a part changed.
 CREATE TABLE settlement_events (

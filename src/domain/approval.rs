@@ -175,6 +175,13 @@ pub struct Approval {
 }
 
 impl Approval {
+    /// Whether nobody agreed to it, because it was small enough, for a day before this one: what a payee gets is
+    /// limited by the day on which it leaves.
+    pub fn is_lapsed(&self, day: NaiveDate) -> bool {
+        let is_over = self.value_on.is_none_or(|value_on| value_on < day);
+        self.rule == ApprovalRule::BelowLimit && is_over
+    }
+
     /// Who must act for it to go on, in a sentence; `None` when nobody is asked.
     pub fn waits_for(&self) -> Option<String> {
         if self.state.is_decided() {

@@ -34,6 +34,8 @@ words! {
         PayoutSent = "payout_sent",
         /// Somebody claims that a merchant was paid outside of clearday.
         OfflinePaymentRegistered = "offline_payment_registered",
+        /// A file says something else of a merchant than we knew.
+        MerchantChanged = "merchant_changed",
         /// A merchant is paid to another account from now on.
         BankAccountChanged = "bank_account_changed",
         /// A change of account was dropped.

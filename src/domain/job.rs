@@ -98,7 +98,7 @@ words! {
         HandBack = "handed_back",
         /// An operator withdraws it.
         Cancel = "cancelled",
-        /// An operator wants it run (again), now.
+        /// An operator wants it run (again), or what it waits for happened: now.
         Requeue = "requeued",
     }
     "leased, finished, snoozed, retried, buried, rescued, handed_back, cancelled, requeued"

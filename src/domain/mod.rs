@@ -7,6 +7,7 @@
 pub mod approval;
 pub mod audit;
 pub mod authorization;
+pub mod bank_account;
 pub mod breaker;
 pub mod calendar;
 pub mod china;

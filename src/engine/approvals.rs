@@ -1,12 +1,13 @@
 //! Approvals carried out: asked for with what they are about, signed by people, decided together
 //! with what follows.
 //!
-//! Rows are locked in one order by everybody: the request, then the job that waits for it, then the
-//! head of the audit chain. A decision makes the waiting job due in its own transaction. A job that
-//! is leased at that moment may have looked before the decision was there: it is marked, and its
-//! snooze, which finds the mark under the same lock, ends at once.
+//! Rows are locked in one order by everybody: the merchant whose account it is about, the request,
+//! the job that waits for it, and the head of the audit chain last. A decision makes the waiting
+//! job due in its own transaction. A job that is leased at that moment may have looked before the
+//! decision was there: it is marked, and its snooze, which finds the mark under the same lock, ends
+//! at once.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use clearday_jobs::{ApprovalId, JobId, JobKind, MerchantId, Money, canonical_json};
 use serde_json::{Value, json};
 
@@ -22,7 +23,7 @@ use crate::domain::digest::hex_sha256;
 use crate::domain::job::{JobEvent, JobState};
 use crate::store::approvals::PayeeDay;
 use crate::store::jobs::JobChange;
-use crate::store::{StoreError, Tx, approvals, audit, jobs};
+use crate::store::{StoreError, Tx, approvals, audit, jobs, merchants};
 
 /// A reason is a sentence or two, not a document.
 pub(super) const REASON_LENGTH_MAX: usize = 500;
@@ -145,7 +146,7 @@ impl Pending {
         self.entries.push(entry);
     }
 
-    fn extend(&mut self, other: Self) {
+    pub(super) fn extend(&mut self, other: Self) {
         self.entries.extend(other.entries);
         self.below_limit.extend(other.below_limit);
     }
@@ -294,8 +295,15 @@ impl Engine {
                 .wake_in(&mut tx, job_id, &outcome(&changed, who))
                 .await?;
         }
-        let entry = entry_about(&changed, what, who);
-        audit::append(&mut tx, &[entry], changed.updated_at).await?;
+        let mut entries = vec![entry_about(&changed, what, who)];
+        match changed.action {
+            ApprovalAction::BankAccount => {
+                entries.extend(self.settle_account(&mut tx, &changed, who).await?);
+            }
+            // The job that was made due does what follows.
+            ApprovalAction::Payout | ApprovalAction::OfflinePayment | ApprovalAction::Release => {}
+        }
+        audit::append(&mut tx, &entries, changed.updated_at).await?;
         tx.commit().await?;
         self.ring(due);
         Ok(changed)
@@ -333,7 +341,7 @@ impl Engine {
     }
 
     /// The request that is in force after asking, and what to add to the chain.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         tx: &mut Tx,
         new: NewApproval,
@@ -343,13 +351,26 @@ impl Engine {
         let mut pending = Pending::default();
         for _ in 0..LOOKS_MAX {
             let newest = approvals::lock_newest(tx, new.action, &new.subject).await?;
+            let last_asked = newest.as_ref().map(|newest| newest.requested_at);
             if let Some(newest) = newest {
-                if newest.digest == digest && newest.state != ApprovalState::Superseded {
+                let is_lapsed = new.value_on.is_some_and(|day| newest.is_lapsed(day));
+                let is_same = newest.digest == digest && newest.state != ApprovalState::Superseded;
+                if is_same && !is_lapsed {
                     return Ok((follow(tx, newest, new.job_id).await?, pending));
                 }
-                self.supersede(tx, newest, &digest, &mut pending).await?;
+                let reason = if is_same {
+                    "nobody agreed to it, and the day it was for is over".to_owned()
+                } else {
+                    format!("what was shown changed: its digest is now {digest}")
+                };
+                self.supersede(tx, newest, &reason, &mut pending).await?;
             }
-            let (approval, small) = self.propose(tx, &new, &shown, &digest).await?;
+            let (mut approval, small) = self.propose(tx, &new, &shown, &digest).await?;
+            // The clocks of two machines differ, but what is asked later is the newer request.
+            let later = last_asked.map(|last| last + TimeDelta::microseconds(1));
+            approval.requested_at = later.map_or(approval.requested_at, |later| {
+                later.max(approval.requested_at)
+            });
             if approvals::insert(tx, &approval).await? {
                 let what = match approval.rule {
                     ApprovalRule::TwoPeople => AuditAction::ApprovalRequested,
@@ -364,21 +385,36 @@ impl Engine {
         Err(ApprovalError::LostRace(new.subject))
     }
 
+    /// Withdraws what was asked and is not decided, because it is not wanted any more; returns what
+    /// to add to the chain.
+    pub(super) async fn withdraw_request(
+        &self,
+        tx: &mut Tx,
+        action: ApprovalAction,
+        subject: &str,
+        reason: &str,
+    ) -> Result<Pending, ApprovalError> {
+        let mut pending = Pending::default();
+        let newest = approvals::lock_newest(tx, action, subject).await?;
+        if let Some(newest) = newest.filter(|newest| !newest.state.is_decided()) {
+            self.supersede(tx, newest, reason, &mut pending).await?;
+        }
+        Ok(pending)
+    }
+
     /// What is no longer so is not asked any more, and not agreed any more.
     async fn supersede(
         &self,
         tx: &mut Tx,
         newest: Approval,
-        digest: &str,
+        reason: &str,
         pending: &mut Pending,
     ) -> Result<(), ApprovalError> {
         if newest.state.after(ApprovalEvent::Supersede).is_none() {
             return Ok(());
         }
         let changed = Approval {
-            reason: Some(format!(
-                "what was shown changed: its digest is now {digest}"
-            )),
+            reason: Some(reason.to_owned()),
             updated_at: self.clock().now(),
             ..newest
         };
@@ -472,8 +508,18 @@ impl Signer<'_> {
 }
 
 async fn lock(tx: &mut Tx, id: ApprovalId) -> Result<Approval, ApprovalError> {
+    let not_found = || ApprovalError::NotFound(id);
+    let seen = approvals::find(tx, id).await?.ok_or_else(not_found)?;
+    match seen.action {
+        // An import locks the merchant before it asks.
+        ApprovalAction::BankAccount => {
+            let merchant_id = seen.merchant_id.iter().collect::<Vec<_>>();
+            merchants::lock_all(tx, &merchant_id).await?;
+        }
+        ApprovalAction::Payout | ApprovalAction::OfflinePayment | ApprovalAction::Release => {}
+    }
     let found = approvals::lock(tx, id).await?;
-    found.ok_or(ApprovalError::NotFound(id))
+    found.ok_or_else(not_found)
 }
 
 /// Moves a request on that is locked, to the state that follows.

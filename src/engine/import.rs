@@ -10,7 +10,7 @@ use chrono::SecondsFormat;
 use clearday_jobs::{JobKind, OrderExpiry, Reference, Version};
 
 use super::accept::{Acceptance, Source, Submission};
-use super::{Engine, Refusal};
+use super::{ApprovalError, Engine, Refusal};
 use crate::domain::import::orders::OrderRow;
 use crate::domain::import::plan::{Deadline, ImportPlan, PlannedChange, plan_orders};
 use crate::domain::import::records::{RecordBatch, RecordRow, Standing, decide_record_update};
@@ -48,6 +48,20 @@ pub enum ImportError {
     /// The database refused or did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<ApprovalError> for ImportError {
+    fn from(error: ApprovalError) -> Self {
+        match error {
+            ApprovalError::Store(source) => Self::Store(source),
+            // Nobody signs in an import; what is left is a request that changed meanwhile.
+            ApprovalError::LostRace(_)
+            | ApprovalError::NotFound(_)
+            | ApprovalError::NotAnApprover { .. }
+            | ApprovalError::Reason
+            | ApprovalError::Refused { .. } => Self::MerchantChanged,
+        }
+    }
 }
 
 impl Engine {

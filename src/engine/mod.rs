@@ -8,6 +8,7 @@
 mod accept;
 mod approvals;
 mod audit;
+mod bank_accounts;
 mod execute;
 mod explain;
 mod import;

@@ -35,18 +35,20 @@ pub async fn consents(
     settlement: &Settlement,
     payee: &Payee,
     job_id: Option<JobId>,
+    now: DateTime<Utc>,
 ) -> Result<Consents, StoreError> {
+    let today = china_day(&now);
     let mut consents = Consents {
-        payout: payout_consent(tx, settlement, payee, job_id).await?,
+        payout: payout_consent(tx, settlement, payee, (job_id, today)).await?,
         ..Consents::default()
     };
     for part in &settlement.parts {
-        let release = release_consent(tx, settlement, part, payee, job_id).await?;
+        let release = release_consent(tx, settlement, part, payee, (job_id, today)).await?;
         if let Some(release) = release {
             consents.releases.push((part.part_no, release));
         }
         for claim in part.claims.iter().filter(|claim| claim.state.is_open()) {
-            let said = claim_consent(tx, settlement, part.part_no, claim).await?;
+            let said = claim_consent(tx, settlement, part.part_no, claim, today).await?;
             consents.claims.push((claim.id, said));
         }
     }
@@ -60,7 +62,7 @@ pub async fn progress(
     merchant: &Merchant,
     now: DateTime<Utc>,
 ) -> Result<Progress, StoreError> {
-    let consents = consents(tx, settlement, &merchant.payee, None).await?;
+    let consents = consents(tx, settlement, &merchant.payee, None, now).await?;
     let date = now.with_timezone(&merchant.zone).date_naive();
     let calendar = Calendar::find(&settlement.calendar);
     let today = Today {
@@ -75,20 +77,20 @@ async fn payout_consent(
     tx: &mut Tx,
     settlement: &Settlement,
     payee: &Payee,
-    job_id: Option<JobId>,
+    (job_id, today): (Option<JobId>, NaiveDate),
 ) -> Result<Consent, StoreError> {
     if settlement.parts.is_empty() {
         return Ok(Consent::NotAsked);
     }
     let action = ApprovalAction::Payout;
     let before = approvals::of_subject(tx, action, &payout_subject(settlement)).await?;
-    payout_request(settlement, payee, 0)
+    payout_request(settlement, payee, 0, today)
         .map_err(|error| StoreError::corrupt("amount_minor", error))?;
     let digest_of = |asked| {
-        let request = payout_request(settlement, payee, asked);
+        let request = payout_request(settlement, payee, asked, today);
         request.map(|it| it.digest()).unwrap_or_default()
     };
-    Ok(consent(&before, digest_of, job_id))
+    Ok(consent(&before, digest_of, job_id, today))
 }
 
 /// `None` for a part that nobody needs to release.
@@ -97,7 +99,7 @@ async fn release_consent(
     settlement: &Settlement,
     part: &Part,
     payee: &Payee,
-    job_id: Option<JobId>,
+    (job_id, today): (Option<JobId>, NaiveDate),
 ) -> Result<Option<Consent>, StoreError> {
     if part.state.is_in_flight() || part.state.is_paid() {
         return Ok(None);
@@ -110,7 +112,7 @@ async fn release_consent(
         let request = release_request(settlement, part, payee, asked);
         request.map(|it| it.digest()).unwrap_or_default()
     };
-    Ok(Some(consent(&before, digest_of, job_id)))
+    Ok(Some(consent(&before, digest_of, job_id, today)))
 }
 
 async fn claim_consent(
@@ -118,11 +120,12 @@ async fn claim_consent(
     settlement: &Settlement,
     part_no: u32,
     claim: &Claim,
+    today: NaiveDate,
 ) -> Result<Consent, StoreError> {
     let request = claim_request(settlement, part_no, claim.id, &terms_of(claim));
     let asked = approvals::find(tx, claim.approval_id).await?;
     let asked: Vec<_> = asked.into_iter().collect();
-    Ok(consent(&asked, |_| request.digest(), None))
+    Ok(consent(&asked, |_| request.digest(), None, today))
 }
 
 fn terms_of(claim: &Claim) -> ClaimTerms {

@@ -26,6 +26,8 @@ impl Engine {
         if usize::try_from(written) != Ok(plan.writes.len()) {
             return Err(ImportError::MerchantChanged);
         }
+        self.ask_about_accounts(&mut tx, &known, &plan.writes)
+            .await?;
         tx.commit().await?;
         Ok(plan.outcome)
     }

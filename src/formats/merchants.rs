@@ -62,17 +62,23 @@ const ACCOUNT_NO_LENGTH_MAX: usize = 34;
 /// Reads all rows, in the order of the file.
 pub fn read_merchants(input: impl BufRead) -> Result<Vec<MerchantRow>, RowsError> {
     let mut rows = Vec::new();
-    read_rows(input, &COLUMNS, merchant, |line, (merchant, contract)| {
-        rows.push(MerchantRow {
-            line,
-            merchant,
-            contract,
-        });
-    })?;
+    read_rows(
+        input,
+        &COLUMNS,
+        merchant,
+        |line, (merchant, contract, is_hold_told)| {
+            rows.push(MerchantRow {
+                line,
+                merchant,
+                contract,
+                is_hold_told,
+            });
+        },
+    )?;
     Ok(rows)
 }
 
-fn merchant(texts: &[&str; COLUMNS.names.len()]) -> Result<(Merchant, FeeContract), Fault> {
+fn merchant(texts: &[&str; COLUMNS.names.len()]) -> Result<(Merchant, FeeContract, bool), Fault> {
     let [
         merchant_id,
         name,
@@ -141,7 +147,7 @@ fn merchant(texts: &[&str; COLUMNS.names.len()]) -> Result<(Merchant, FeeContrac
         returns_fees: given(fee_returned, true, |text| flag("fee_returned", text))?,
     };
     check_contract(&contract)?;
-    Ok((merchant, contract))
+    Ok((merchant, contract, !held.is_empty()))
 }
 
 /// Reads a value, or takes `absent` in place of none.
@@ -250,11 +256,13 @@ mod tests {
                 line,
                 merchant,
                 contract,
+                is_hold_told,
             },
         ] = rows.as_slice()
         else {
             panic!("{rows:?}");
         };
+        assert!(*is_hold_told);
         assert_eq!(*line, 2);
         let cny = |minor_units| Money::from_minor(minor_units, merchant.currency);
         let day = |text: &str| -> NaiveDate { text.parse().unwrap() };

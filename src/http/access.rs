@@ -97,6 +97,7 @@ pub const ROUTES: &[Rule] = &[
     rule("POST", "/jobs/{job}/retry",                     OPERATOR),
     rule("POST", "/jobs/{job}/cancel",                    OPERATOR),
     rule("GET",  "/rejected_submissions",                 VIEWER).reading(PAGED),
+    rule("GET",  "/breaks",                               VIEWER).reading(&["state"]),
     rule("GET",  "/approvals",                            VIEWER).reading(APPROVAL_LIST),
     rule("POST", "/approvals/{id}/approve",               APPROVER),
     rule("POST", "/approvals/{id}/reject",                APPROVER),

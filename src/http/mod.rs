@@ -113,6 +113,7 @@ pub fn router(api: Api) -> Router {
         .route("/jobs/{job}/retry", post(page::retry))
         .route("/jobs/{job}/cancel", post(page::cancel))
         .route("/rejected_submissions", get(page::rejected))
+        .route("/breaks", get(page::breaks::list))
         .route("/approvals", get(page::approvals::list))
         .route("/approvals/{id}/approve", post(page::approvals::approve))
         .route("/approvals/{id}/reject", post(page::approvals::reject))

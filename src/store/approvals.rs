@@ -28,7 +28,7 @@ statements! {
     INSERT = "INSERT INTO approvals (id, action, subject, shown, digest, merchant_id, payee, amount_minor, currency, \
               value_on, rule, state, maker, made_at, checker, checked_at, rejected_by, reason, job_id, version, \
               requested_at, updated_at) \
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, NULL, NULL, NULL, $15, $16, 1, $17, $17) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, NULL, NULL, NULL, $15, $16, 1, $17, $18) \
               ON CONFLICT (action, subject) WHERE state IN ('requested', 'approved') DO NOTHING";
     /// A compare-and-set: a request that changed since it was read is not moved.
     MOVE = "UPDATE approvals SET state = $3, maker = $4, made_at = $5, checker = $6, checked_at = $7, \
@@ -150,6 +150,7 @@ pub async fn insert(tx: &mut Tx, new: &Approval) -> Result<bool, StoreError> {
             .bind(new.reason.as_deref().map(words))
             .bind(new.job_id.map(|id| id.0))
             .bind(Timestamp(new.requested_at))
+            .bind(Timestamp(new.updated_at))
             .execute(connection)
             .await?
             .rows_affected()

@@ -18,7 +18,12 @@ statements! {
     VANISH_ANSWERED = "UPDATE breaks SET state = 'vanished', updated_at = $2 \
                        WHERE channel = $1 AND state = 'open' AND kind = 'payout' AND break_name = 'missing_theirs' \
                        AND NOT EXISTS (SELECT 1 FROM payout_instructions p \
-                       WHERE p.end_to_end_id = breaks.record_no AND p.state = 'open')";
+                       WHERE p.end_to_end_id = breaks.record_no AND p.state = 'open') \
+                       AND NOT EXISTS (SELECT 1 FROM offline_payments o WHERE o.bank = breaks.channel \
+                       AND o.bank_reference = breaks.record_no AND o.state = 'counted' AND o.debited_on IS NULL)";
+    OFFLINE_NOT_SHOWN = "SELECT bank_reference, amount_minor, currency, paid_on FROM offline_payments \
+                         WHERE bank = $1 AND state = 'counted' AND debited_on IS NULL AND paid_on <= $2 \
+                         ORDER BY paid_on, bank_reference LIMIT $3";
     /// Debits and credits up to a day, each by its own index before it meets its entry.
     BALANCE_ON = "SELECT \
                   (SELECT CAST(COALESCE(SUM(p.amount_minor), 0) AS BIGINT) FROM postings p \
@@ -38,6 +43,17 @@ pub struct OpenInstruction {
     pub amount: Money,
     /// When it was written down.
     pub created_at: DateTime<Utc>,
+}
+
+/// A payment outside of clearday that closed its part and that no statement has shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfflineNotShown {
+    /// The bank's number of it.
+    pub bank_reference: String,
+    /// How much.
+    pub amount: Money,
+    /// The day on which it is said to have been paid.
+    pub paid_on: NaiveDate,
 }
 
 /// What is known under each of these numbers of an account, in the order of number and kind.
@@ -95,6 +111,33 @@ pub async fn open_instructions(
                 end_to_end_id: parse("end_to_end_id", &id)?,
                 amount: Money::from_minor(amount_minor, parse("currency", &currency)?),
                 created_at: created_at.0,
+            })
+        })
+        .collect()
+}
+
+/// Up to `limit` payments outside of clearday that were paid by this bank up to a day and that no statement has shown,
+/// the oldest first.
+pub async fn offline_not_shown(
+    tx: &mut Tx,
+    bank: &str,
+    until: NaiveDate,
+    limit: usize,
+) -> Result<Vec<OfflineNotShown>, StoreError> {
+    let rows: Vec<(String, i64, String, String)> = on_both!(tx, Db, connection => {
+        sqlx::query_as(OFFLINE_NOT_SHOWN.text::<Db>())
+            .bind(bank)
+            .bind(until.to_string())
+            .bind(bound(limit))
+            .fetch_all(connection)
+            .await?
+    });
+    rows.into_iter()
+        .map(|(bank_reference, amount_minor, currency, paid_on)| {
+            Ok(OfflineNotShown {
+                bank_reference,
+                amount: Money::from_minor(amount_minor, parse("currency", &currency)?),
+                paid_on: parse("paid_on", &paid_on)?,
             })
         })
         .collect()

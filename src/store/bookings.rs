@@ -27,7 +27,14 @@ macro_rules! bookable_columns {
          (SELECT paid.channel_trade_no FROM payment_references paid \
           WHERE paid.channel = records.channel AND paid.reference = records.record_no) END AS paid_trade_no, \
          CASE WHEN kind = 'refund' THEN (SELECT original.booking FROM records original \
-          WHERE original.kind = 'payment' AND original.record_no = records.original_record_no) END AS payment_booking \
+          WHERE original.kind = 'payment' AND original.record_no = records.original_record_no) END AS payment_booking, \
+         CASE WHEN kind = 'refund' THEN (SELECT COUNT(*) FROM money_facts f JOIN journal_entries e ON e.id = f.entry_id \
+          WHERE e.event = 'late_money' AND f.account = records.channel AND f.kind = 'capture' AND f.external_no IN ( \
+           records.original_record_no, \
+           (SELECT original.channel_trade_no FROM records original \
+            WHERE original.kind = 'payment' AND original.record_no = records.original_record_no), \
+           (SELECT paid.channel_trade_no FROM payment_references paid \
+            WHERE paid.channel = records.channel AND paid.reference = records.original_record_no))) ELSE 0 END AS late_payments \
          FROM records "
     };
 }
@@ -333,6 +340,7 @@ struct BookableRow {
     fee_entries: i64,
     paid_trade_no: Option<String>,
     payment_booking: Option<String>,
+    late_payments: i64,
 }
 
 impl TryFrom<BookableRow> for Bookable {
@@ -353,6 +361,7 @@ impl TryFrom<BookableRow> for Bookable {
             record,
             trade_no,
             payment_booking,
+            is_of_late_money: row.late_payments > 0,
             booked_fee: row
                 .booked_fee_minor
                 .map(|minor_units| Money::from_minor(minor_units, currency)),

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use clearday_jobs::{Currency, JobId, Money};
+use clearday_jobs::{ChannelName, Currency, JobId, Money};
 use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
 
@@ -62,6 +62,9 @@ statements! {
     /// A fact is booked once.
     BOOK_FACT = "UPDATE money_facts SET entry_id = $4 \
                  WHERE account = $1 AND kind = $2 AND external_no = $3 AND entry_id IS NULL";
+    BANK_DEBITS_OF = concat!("SELECT ", fact_columns!(), " FROM money_facts \
+                     WHERE account = $1 AND kind = 'bank_debit' AND amount_minor = $2 AND currency = $3 \
+                     ORDER BY first_seen_at DESC, external_no LIMIT $4");
     RECENT_FACTS = concat!("SELECT ", fact_columns!(), " FROM money_facts \
                    ORDER BY first_seen_at DESC, account, kind, external_no LIMIT $1");
 }
@@ -599,6 +602,25 @@ pub async fn find_fact(tx: &mut Tx, key: &FactKey) -> Result<Option<FactView>, S
             .await?
     });
     row.map(TryInto::try_into).transpose()
+}
+
+/// Up to `limit` debits of a bank of this amount that nobody could explain when they came, the newest first.
+pub async fn bank_debits_of(
+    tx: &mut Tx,
+    bank: &ChannelName,
+    amount: Money,
+    limit: usize,
+) -> Result<Vec<FactView>, StoreError> {
+    let rows: Vec<FactRow> = on_both!(tx, Db, connection => {
+        sqlx::query_as(BANK_DEBITS_OF.text::<Db>())
+            .bind(bank.as_str())
+            .bind(amount.minor_units())
+            .bind(amount.currency().code())
+            .bind(bound(limit))
+            .fetch_all(connection)
+            .await?
+    });
+    rows.into_iter().map(TryInto::try_into).collect()
 }
 
 /// The newest facts, the newest first.

@@ -7,7 +7,7 @@ use clearday_jobs::JobId;
 use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
 
-use super::jobs::bound;
+use super::jobs::{COUNT_MAX, bound};
 use super::statement::statements;
 use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both};
 
@@ -19,6 +19,9 @@ statements! {
     /// What the newer version does not find any more is gone; it keeps its row.
     VANISH = "UPDATE breaks SET state = 'vanished', updated_at = $3 \
               WHERE last_run_id = $1 AND last_run_id <> $2 AND state = 'open'";
+    /// What has that identity already is left to the next reading.
+    RENAME = "UPDATE breaks SET identity = $2, break_name = $3, updated_at = $4 WHERE identity = $1 AND state = 'open' \
+              AND NOT EXISTS (SELECT 1 FROM breaks other WHERE other.identity = $2)";
     HAS_RUN = "SELECT 1 FROM reconciliation_runs WHERE channel = $1 ORDER BY scope, version LIMIT 1";
     KEEP_FILE = "INSERT INTO statement_files (sha256, channel, file_name, content, verdict, reason, first_seen_at) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (sha256) DO UPDATE SET \
@@ -30,6 +33,7 @@ statements! {
                  ORDER BY id DESC LIMIT $1";
     LIST_BREAKS = "SELECT break_name, state, channel, kind, record_no, channel_trade_no, detail, at_risk_minor, currency, \
                    first_seen_at FROM breaks WHERE state = $1 ORDER BY id DESC LIMIT $2";
+    COUNT_BREAKS = "SELECT COUNT(*) FROM (SELECT 1 FROM breaks WHERE state = $1 LIMIT $2) AS capped";
 }
 
 /// The newest version of a scope.
@@ -283,6 +287,26 @@ pub async fn vanish(
     Ok(vanished)
 }
 
+/// Gives a break that stands open the identity and the name it has by what is known now; `false` when it does not.
+pub async fn rename_break(
+    tx: &mut Tx,
+    identity: &str,
+    (to_identity, to_name): (&str, &str),
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let moved = on_both!(tx, Db, connection => {
+        sqlx::query(RENAME.text::<Db>())
+            .bind(identity)
+            .bind(to_identity)
+            .bind(to_name)
+            .bind(Timestamp(now))
+            .execute(connection)
+            .await?
+            .rows_affected()
+    });
+    Ok(moved == 1)
+}
+
 /// Which of these identities are breaks that stand open.
 pub async fn open_among(tx: &mut Tx, identities: &[String]) -> Result<HashSet<String>, StoreError> {
     let mut open = HashSet::new();
@@ -383,6 +407,17 @@ pub async fn list_breaks(
             .await?
     });
     Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// How many breaks are in this state, counted up to [`COUNT_MAX`].
+pub async fn count_breaks(tx: &mut Tx, state: &str) -> Result<i64, StoreError> {
+    Ok(on_both!(tx, Db, connection => {
+        sqlx::query_scalar(COUNT_BREAKS.text::<Db>())
+            .bind(state)
+            .bind(COUNT_MAX)
+            .fetch_one(connection)
+            .await?
+    }))
 }
 
 #[derive(FromRow)]

@@ -248,7 +248,7 @@ pub async fn of_instruction(
     .transpose()
 }
 
-/// The settlement and the claim that name one of these numbers of a bank.
+/// The settlement and the claim that name one of these numbers of a bank; a refused claim stands for none.
 pub async fn of_bank_references(
     tx: &mut Tx,
     bank: &str,
@@ -259,7 +259,7 @@ pub async fn of_bank_references(
     }
     let row: Option<(Uuid, Uuid)> = on_both!(tx, Db, connection => {
         let mut query = QueryBuilder::<Db>::new("SELECT settlement_id, id FROM offline_payments WHERE bank = ");
-        query.push_bind(bank).push(" AND bank_reference IN (");
+        query.push_bind(bank).push(" AND state <> 'refused' AND bank_reference IN (");
         let mut list = query.separated(", ");
         for reference in references.iter().take(CHUNK_ROWS_MAX) {
             list.push_bind(*reference);

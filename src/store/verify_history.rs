@@ -19,13 +19,19 @@ statements! {
             (SELECT MAX(e.version) FROM job_events e WHERE e.job_id = j.id) AS last_version, \
             (SELECT e.state FROM job_events e WHERE e.job_id = j.id AND e.version = j.version) AS last_state \
             FROM jobs j WHERE j.id > $1 ORDER BY j.id LIMIT $2";
-    /// Each order with what its history and its group's references say of it.
+    /// Each order with what its history, and the references and authorizations of its group, say of it.
     ORDERS = "SELECT o.order_no, o.state, o.version, \
               (SELECT COUNT(*) FROM order_events e WHERE e.order_no = o.order_no) AS events, \
               (SELECT MAX(e.version) FROM order_events e WHERE e.order_no = o.order_no) AS last_version, \
               e.state AS last_state, e.job_id AS moved_by, \
               (SELECT COUNT(*) FROM payment_references r WHERE r.group_no = o.group_no AND r.state = 'paid') AS paid_references, \
-              (SELECT COUNT(*) FROM payment_references r WHERE r.group_no = o.group_no AND r.state = 'open') AS open_references \
+              (SELECT COUNT(*) FROM payment_references r WHERE r.group_no = o.group_no AND r.state = 'open') AS open_references, \
+              (SELECT COUNT(*) FROM authorizations a JOIN orders g ON g.order_no = a.order_no WHERE g.group_no = o.group_no \
+               AND a.state IN ('intended', 'unknown', 'authorized', 'voiding')) AS live_authorizations, \
+              (SELECT CAST(COALESCE(SUM(a.amount_minor), 0) AS BIGINT) FROM authorizations a \
+               JOIN orders g ON g.order_no = a.order_no WHERE g.group_no = o.group_no AND a.state = 'captured') AS taken_minor, \
+              (SELECT CAST(COALESCE(SUM(g.amount_minor), 0) AS BIGINT) FROM orders g \
+               WHERE g.group_no = o.group_no AND g.state = 'paid') AS paid_minor \
               FROM orders o LEFT JOIN order_events e ON e.order_no = o.order_no AND e.version = o.version \
               WHERE o.order_no > $1 ORDER BY o.order_no LIMIT $2";
     /// Each reference with its newest call to close it, and the record of its payment.
@@ -36,6 +42,12 @@ statements! {
                   r.taken_by AS record_taken_by \
                   FROM payment_references p LEFT JOIN records r ON r.kind = 'payment' AND r.record_no = p.reference \
                   WHERE (p.channel, p.reference) > ($1, $2) ORDER BY p.channel, p.reference LIMIT $3";
+    /// Each authorization with the fact of what was taken.
+    AUTHORIZATIONS = "SELECT a.channel, a.reference, a.merchant_id, a.amount_minor, a.currency, a.state, a.evidence, \
+                      f.amount_minor AS fact_minor, f.currency AS fact_currency \
+                      FROM authorizations a LEFT JOIN money_facts f ON f.account = a.channel AND f.kind = 'capture' \
+                      AND f.external_no = a.channel_trade_no \
+                      WHERE (a.channel, a.reference) > ($1, $2) ORDER BY a.channel, a.reference LIMIT $3";
 }
 
 /// An operation as it is stored.
@@ -137,6 +149,12 @@ pub struct StoredOrder {
     pub paid_references: i64,
     /// References of its group that somebody may pay.
     pub open_references: i64,
+    /// Authorizations of its group that hold money, or may.
+    pub live_authorizations: i64,
+    /// What authorizations of its group took.
+    pub taken_minor: i64,
+    /// What the paid orders of its group owed.
+    pub paid_minor: i64,
 }
 
 /// The next page of orders after a number.
@@ -186,6 +204,46 @@ pub async fn references(
         after.map_or(("", ""), |it| (it.channel.as_str(), it.reference.as_str()));
     Ok(on_both!(tx, Db, connection => {
         sqlx::query_as(REFERENCES.text::<Db>())
+            .bind(channel)
+            .bind(reference)
+            .bind(bound(PAGE))
+            .fetch_all(connection)
+            .await?
+    }))
+}
+
+/// An authorization with the fact of what was taken.
+#[derive(Clone, Debug, FromRow)]
+pub struct StoredAuthorization {
+    /// The channel that knows it.
+    pub channel: String,
+    /// The number.
+    pub reference: String,
+    /// Whose order it is for.
+    pub merchant_id: String,
+    /// What is held or was taken, once that is proved.
+    pub amount_minor: i64,
+    /// In which currency.
+    pub currency: String,
+    /// Where it is.
+    pub state: String,
+    /// The words that say so, as JSON.
+    pub evidence: Option<String>,
+    /// What the fact under its trade number says.
+    pub fact_minor: Option<i64>,
+    /// In which currency.
+    pub fact_currency: Option<String>,
+}
+
+/// The next page of authorizations after one.
+pub async fn authorizations(
+    tx: &mut Tx,
+    after: Option<&StoredAuthorization>,
+) -> Result<Vec<StoredAuthorization>, StoreError> {
+    let (channel, reference) =
+        after.map_or(("", ""), |it| (it.channel.as_str(), it.reference.as_str()));
+    Ok(on_both!(tx, Db, connection => {
+        sqlx::query_as(AUTHORIZATIONS.text::<Db>())
             .bind(channel)
             .bind(reference)
             .bind(bound(PAGE))

@@ -1,5 +1,6 @@
 //! Whatever is approved was approved as it was shown, by as many people as its rule asks.
 
+use super::accounts::Accounts;
 use super::findings::Findings;
 use crate::domain::approval::{Approval, ApprovalRule, ApprovalState, is_same_person};
 use crate::domain::digest::hex_sha256;
@@ -8,7 +9,7 @@ use crate::store::{StoreError, Tx};
 
 const PAGE: usize = 1_000;
 
-pub(super) async fn check(tx: &mut Tx) -> Result<Findings, StoreError> {
+pub(super) async fn check(tx: &mut Tx, accounts: &mut Accounts) -> Result<Findings, StoreError> {
     let mut findings = Findings::about("approvals");
     let mut filter = ApprovalFilter::default();
     loop {
@@ -16,6 +17,7 @@ pub(super) async fn check(tx: &mut Tx) -> Result<Findings, StoreError> {
         for approval in &page {
             findings.look();
             check_approval(approval, &mut findings);
+            accounts.add(approval);
         }
         match page.last() {
             Some(last) => filter.before = Some(last.id),
@@ -42,8 +44,16 @@ fn check_approval(approval: &Approval, findings: &mut Findings) {
     }
 }
 
+/// Whether it was agreed to, also where something else is agreed by now.
+pub(super) fn is_granted(approval: &Approval) -> bool {
+    match approval.state {
+        ApprovalState::Approved | ApprovalState::Superseded => is_agreed(approval),
+        ApprovalState::Requested | ApprovalState::Rejected => false,
+    }
+}
+
 /// Whether as many people agreed as its rule asks, or once did.
-pub(super) fn is_agreed(approval: &Approval) -> bool {
+fn is_agreed(approval: &Approval) -> bool {
     match approval.rule {
         ApprovalRule::TwoPeople => approval.maker.is_some() && approval.checker.is_some(),
         ApprovalRule::BelowLimit => approval.action.may_be_below_limit(),

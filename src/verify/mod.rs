@@ -4,8 +4,10 @@
 //! there: digests are made anew, entries are made anew from their records, sums are added up from one book and compared
 //! with another. One file per check; a check that finds a value it cannot read is broken, and the others go on.
 
+mod accounts;
 mod approvals;
 mod audit;
+mod authorizations;
 mod books;
 mod conservation;
 mod entries;
@@ -21,6 +23,7 @@ mod states;
 use serde::Serialize;
 
 use crate::store::{Store, StoreError, Tx};
+use accounts::Accounts;
 use books::Books;
 use findings::Findings;
 
@@ -103,9 +106,19 @@ async fn run(tx: &mut Tx) -> Result<Vec<Check>, StoreError> {
     }
     checks.push(Check::new("conservation", Ok(conservation::check(&books)))?);
     checks.push(Check::new("operations", operations::check(tx).await)?);
+    let authorizations = authorizations::check(tx, &books).await;
+    checks.push(Check::new("authorizations", authorizations)?);
     checks.push(Check::new("states", states::check(tx).await)?);
     checks.push(Check::new("histories", histories::check(tx).await)?);
-    checks.push(Check::new("approvals", approvals::check(tx).await)?);
+    let mut accounts = Accounts::default();
+    checks.push(Check::new(
+        "approvals",
+        approvals::check(tx, &mut accounts).await,
+    )?);
+    checks.push(Check::new(
+        "bank_accounts",
+        accounts::check(tx, &accounts).await,
+    )?);
     checks.push(Check::new("audit", audit::check(tx).await)?);
     Ok(checks)
 }

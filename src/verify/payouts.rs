@@ -3,13 +3,13 @@
 use clearday_jobs::Money;
 use serde_json::Value;
 
-use super::approvals::is_agreed;
+use super::approvals::is_granted;
 use super::books::Books;
 use super::findings::Findings;
 use super::settlements::name;
-use crate::domain::approval::{Approval, ApprovalAction, ApprovalState};
+use crate::domain::approval::{Approval, ApprovalAction};
 use crate::domain::ledger::EntryEvent;
-use crate::domain::operation::{OperationKind, OperationState};
+use crate::domain::operation::OperationKind;
 use crate::domain::settlement_run::{
     Claim, ClaimState, Instruction, InstructionState, Part, PartState, Settlement,
 };
@@ -93,8 +93,10 @@ impl Of<'_> {
             )
         });
         let contradicts = match instruction.state {
-            InstructionState::Rejected => operation.state == OperationState::Succeeded,
-            InstructionState::Confirmed | InstructionState::Returned => !operation.state.is_final(),
+            // A bank may take an order, and turn it down at the end of the day.
+            InstructionState::Rejected
+            | InstructionState::Confirmed
+            | InstructionState::Returned => !operation.state.is_final(),
             InstructionState::Open => false,
         };
         findings.expect(!contradicts, || {
@@ -176,14 +178,6 @@ impl Of<'_> {
             });
         }
         Ok(())
-    }
-}
-
-/// Whether it was agreed to, also where something else is agreed by now.
-fn is_granted(approval: &Approval) -> bool {
-    match approval.state {
-        ApprovalState::Approved | ApprovalState::Superseded => is_agreed(approval),
-        ApprovalState::Requested | ApprovalState::Rejected => false,
     }
 }
 

@@ -53,12 +53,20 @@ fn check_order(order: &StoredOrder, findings: &mut Findings) {
         return;
     }
     match state.parse() {
-        Ok(OrderState::Paid) => findings.expect(order.paid_references > 0, || {
-            format!("order {order_no} is paid, and no reference of it is")
-        }),
-        Ok(OrderState::Expired) => findings.expect(order.open_references == 0, || {
-            format!("order {order_no} is expired, and somebody may still pay for it")
-        }),
+        Ok(OrderState::Paid) => {
+            let is_taken = order.taken_minor >= order.paid_minor;
+            findings.expect(order.paid_references > 0 || is_taken, || {
+                format!(
+                    "order {order_no} is paid, and neither a reference nor its authorizations are"
+                )
+            });
+        }
+        Ok(OrderState::Expired) => {
+            let is_over = order.open_references == 0 && order.live_authorizations == 0;
+            findings.expect(is_over, || {
+                format!("order {order_no} is expired, and somebody may still pay for it")
+            });
+        }
         Ok(
             OrderState::Open | OrderState::InReview | OrderState::Expiring | OrderState::Cancelled,
         ) => {}

@@ -202,7 +202,8 @@ fn mark<'a>(it: &'a Bookable, told: &RecordBooking, entry_id: Option<Uuid>) -> B
     Booked {
         record: &it.record,
         booking: told.booking,
-        entry_id,
+        // What is booked elsewhere is so by its fact.
+        entry_id: entry_id.filter(|_| takes_fees),
         fee: takes_fees.then_some(it.record.fee),
         fee_entries: after_fee(it, told.fee.as_ref()),
     }

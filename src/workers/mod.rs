@@ -29,7 +29,9 @@ use crate::domain::deferred_authorization::ChargingRules;
 use crate::domain::partner_notification::PayLinkTemplate;
 use crate::engine::{Finished, Handler, Run, WorkError};
 
-pub use settlement_run::{PlanError, Scope, preview as preview_settlements};
+pub use settlement_run::{
+    PlanError, Scope, end_to_end_id as payout_reference, preview as preview_settlements,
+};
 
 /// What workers need of the outside.
 #[derive(Clone, Debug)]

@@ -5,18 +5,23 @@
 
 use chrono::{NaiveDate, NaiveTime, TimeZone};
 use clearday_jobs::{ChannelName, Money};
+use serde_json::Value;
 
 use crate::domain::china::{CHINA_STANDARD_TIME, china_day};
 use crate::domain::ledger::events::{Occasion, bank_break, reversal};
 use crate::domain::ledger::{Entry, Fact, FactKey, FactKind, FactSource};
 use crate::domain::reconciliation::BreakName;
 use crate::domain::reconciliation::bank::Direction;
+use crate::domain::settlement_run::Claim;
 use crate::engine::{Run, RunTx, WorkError};
-use crate::store::ledger::{self, Appended, JobContext};
+use crate::store::ledger::{self, Appended, FactView, JobContext};
 use crate::store::reconciliations;
 
 /// Long and short under one number, each with its reversal.
 const ENTRIES_OF_A_LINE_MAX: usize = 4;
+
+/// Unexplained debits of one amount are few; beyond these a new reading of their statement explains them.
+const DEBITS_MAX: usize = 1_000;
 
 /// A line of a bank's statement that money moved by.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +64,62 @@ pub(super) async fn take_back(
     bank: &ChannelName,
     number: &str,
 ) -> Result<bool, WorkError> {
+    let is_taken = undo(run, tx, bank, number).await?;
+    if is_taken {
+        let now = run.now();
+        reconciliations::vanish(tx, &unexplained_breaks(bank, number), now).await?;
+    }
+    Ok(is_taken)
+}
+
+/// Takes a line out of suspense that turned out to pay for a second time: it stays a break, under its right name.
+pub(super) async fn take_back_as_second(
+    run: &Run,
+    tx: &mut RunTx,
+    bank: &ChannelName,
+    number: &str,
+) -> Result<bool, WorkError> {
+    let is_taken = undo(run, tx, bank, number).await?;
+    if is_taken {
+        let name = BreakName::DuplicateTheirs;
+        let from = break_identity(bank, BreakName::MissingOurs, number);
+        let to = break_identity(bank, name, number);
+        reconciliations::rename_break(tx, &from, (&to, name.as_str()), run.now()).await?;
+    }
+    Ok(is_taken)
+}
+
+/// The debits of a claim's amount that nobody could explain when they came and that name its number, the newest first;
+/// also those that were explained since.
+pub(super) async fn debits_named(
+    tx: &mut RunTx,
+    claim: &Claim,
+) -> Result<Vec<FactView>, WorkError> {
+    let found = ledger::bank_debits_of(tx, &claim.bank, claim.amount, DEBITS_MAX).await?;
+    let named = found
+        .into_iter()
+        .filter(|fact| does_name(&fact.evidence, &claim.bank_reference));
+    Ok(named.collect())
+}
+
+/// Whether a line, as it was told, carries a number anywhere.
+fn does_name(evidence: &str, number: &str) -> bool {
+    let line: Value = serde_json::from_str(evidence).unwrap_or_default();
+    let text = |field: &str| line.get(field).and_then(Value::as_str).unwrap_or_default();
+    let references = line.get("references").and_then(Value::as_array);
+    let mut references = references.into_iter().flatten();
+    text("reference") == number
+        || text("end_to_end_id") == number
+        || text("text").split_whitespace().any(|word| word == number)
+        || references.any(|reference| reference.as_str() == Some(number))
+}
+
+async fn undo(
+    run: &Run,
+    tx: &mut RunTx,
+    bank: &ChannelName,
+    number: &str,
+) -> Result<bool, WorkError> {
     let mut is_taken = false;
     for kind in [FactKind::BankDebit, FactKind::BankCredit] {
         let key = FactKey {
@@ -90,10 +151,6 @@ pub(super) async fn take_back(
             let undone = append(run, tx, reversal(&entry, booked_on)).await?;
             is_taken |= matches!(undone, Appended::New(_));
         }
-    }
-    if is_taken {
-        let now = run.now();
-        reconciliations::vanish(tx, &unexplained_breaks(bank, number), now).await?;
     }
     Ok(is_taken)
 }
@@ -159,4 +216,21 @@ fn entry_of(
         accounting_on,
     };
     bank_break(occasion, bank, amount).map_err(|error| WorkError::Invalid(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::does_name;
+
+    #[test]
+    fn a_line_names_what_it_carries_as_a_word_of_its_own() {
+        let line = r#"{"reference":"SB1","end_to_end_id":"E1","references":["R1"],"text":"counter SLIP-77"}"#;
+        for number in ["SB1", "E1", "R1", "SLIP-77", "counter"] {
+            assert!(does_name(line, number), "{number}");
+        }
+        for number in ["SLIP-7", "SLIP", "", "SB2"] {
+            assert!(!does_name(line, number), "{number}");
+        }
+        assert!(!does_name("no line", "SB1"));
+    }
 }

@@ -27,7 +27,7 @@ in_both_modes! {
 }
 
 /// What is paid to M-1 for a sale of ¥100.00, in fen.
-const PAID: i64 = 9_940;
+pub(crate) const PAID: i64 = 9_940;
 
 /// A settlement that two people are asked about, on the morning of 3 March, and the number it will be paid under.
 async fn before_approval(house: &House) -> Reference {
@@ -48,7 +48,7 @@ async fn ordered(house: &House) -> Reference {
     number
 }
 
-fn on(day_of_month: u32, minor_units: i64, text: &str) -> NewEntry<'_> {
+pub(crate) fn on(day_of_month: u32, minor_units: i64, text: &str) -> NewEntry<'_> {
     NewEntry {
         booked_on: day(day_of_month),
         amount: cny(minor_units),
@@ -63,7 +63,7 @@ fn first_operation(settlement: &Settlement) -> OperationState {
 }
 
 /// The balances of the accounts that payouts go through, in their order.
-async fn payout_accounts(house: &House) -> Vec<String> {
+pub(crate) async fn payout_accounts(house: &House) -> Vec<String> {
     let mut told = balances(house).await;
     told.retain(|line| {
         ["bank ", "merchant_", "offline_", "payout_", "suspense "]

@@ -8,6 +8,7 @@ use clearday::domain::job::{Job, JobState};
 use clearday::engine::ImportError;
 use clearday::formats::records::read_numbered_records;
 use clearday::store::ledger;
+use clearday::verify::verify;
 use clearday_jobs::{JobId, JobKind};
 
 use crate::support::house::{House, Mode, expiry_of};
@@ -33,6 +34,7 @@ in_both_modes! {
     a_pending_record_succeeds_when_its_payment_is_found: pending_and_found;
     money_that_nobody_owed_is_booked_apart_from_every_merchant: late_money;
     late_money_is_not_booked_again_as_a_record: late_money_and_record;
+    late_money_that_goes_back_is_taken_from_nobody: late_money_returned;
     a_recorded_payment_is_not_booked_again_as_late_money: record_and_late_money;
 }
 
@@ -407,6 +409,25 @@ async fn late_money_and_record(house: House) {
     let done = book(&house, "first").await;
     assert!(done.note.ends_with("payment R-2"), "{}", done.note);
     assert_eq!(balances(&house).await, WITH_LATE_MONEY);
+    house.close().await;
+}
+
+async fn late_money_returned(house: House) {
+    second_money(&house).await;
+    import(&house, &[&TOLD.replace("R-1", "R-2")]).await;
+    book(&house, "first").await;
+    let back = "F-1,refund,sandbox,,M-1,12.34,CNY,0.00,succeeded,2026-03-02T21:30:00+08:00,R-2,,";
+    import(&house, &[back]).await;
+    book(&house, "second").await;
+    assert_eq!(
+        balances(&house).await,
+        [
+            "channel_receivable(sandbox) 12.34 CNY",
+            "merchant_pending(M-1) -12.34 CNY",
+        ]
+    );
+    let report = verify(&house.store).await.unwrap();
+    assert!(report.ok, "{report:#?}");
     house.close().await;
 }
 

@@ -3,12 +3,14 @@
 #![cfg(test)]
 
 use clearday::connectors::sandbox::{BankEffect, Fault, Operation};
+use clearday::domain::approval::ApprovalAction;
 use clearday::domain::job::JobState;
 use clearday::domain::ledger::Account;
 use clearday::domain::merchant::{FundsFlow, Merchant, SettleBasis};
 use clearday::domain::settlement_run::public::PublicState;
 use clearday::domain::settlement_run::{PartState, Settlement, SettlementState};
 use clearday::store::settlements;
+use clearday::verify::verify;
 use clearday_jobs::{JobKind, Reference};
 
 use crate::support::house::{House, Mode};
@@ -395,7 +397,14 @@ async fn account_changed(house: House) {
 
     let mut moved = slow;
     moved.payee.account_no = "6222020200009999".to_owned();
-    house.import_merchant(moved).await;
+    house.import_file_about(&moved).await;
+    assert_eq!(
+        house.told_words().await,
+        "not_due before_due_date 2026-03-04"
+    );
+    let asked = house.approve_all().await;
+    let actions: Vec<ApprovalAction> = asked.iter().map(|it| it.action).collect();
+    assert_eq!(actions, [ApprovalAction::BankAccount]);
     assert_eq!(
         house.told_words().await,
         "not_due approval_before_due_date 2026-03-04"
@@ -409,6 +418,8 @@ async fn account_changed(house: House) {
         settlement.parts[0].instructions[0].payee_account_no,
         "6222020200009999"
     );
+    let report = verify(&house.store).await.unwrap();
+    assert!(report.ok, "{report:#?}");
     house.close().await;
 }
 

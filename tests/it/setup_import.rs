@@ -39,6 +39,7 @@ macro_rules! on_both {
 on_both! {
     merchants_are_imported_once
     what_changed_of_a_merchant_is_taken_over
+    a_hold_is_not_lifted_by_saying_nothing
     another_bank_account_waits_for_approval
     one_bad_row_refuses_the_whole_file_of_merchants
     partners_are_imported_once
@@ -83,20 +84,28 @@ async fn merchants_are_imported_once(database: &TestDatabase) {
     let line = CommandLine::on(database).await;
     let nobody: Vec<String> = Vec::new();
     let first = import(&line, "merchants", MERCHANTS).await;
-    assert_eq!(first, ([3, 0, 0], nobody.clone()));
+    assert_eq!(first, ([5, 0, 0], nobody.clone()));
     let known = all_merchants(database).await;
     line.clock.advance(TimeDelta::days(1));
     let again = import(&line, "merchants", MERCHANTS).await;
-    assert_eq!(again, ([0, 0, 3], nobody));
+    assert_eq!(again, ([0, 0, 5], nobody));
     assert_eq!(all_merchants(database).await, known);
 
     let contracts: Vec<(&str, usize)> = known
         .iter()
         .map(|it| (it.merchant_id.as_str(), it.contracts.len()))
         .collect();
-    assert_eq!(contracts, [("shop-hangzhou", 2), ("shop-suzhou", 1)]);
+    assert_eq!(
+        contracts,
+        [
+            ("shop-hangzhou", 2),
+            ("shop-ningbo", 1),
+            ("shop-suzhou", 1),
+            ("shop-wenzhou", 1),
+        ]
+    );
 
-    let json = r#"{"merchant_id":"shop-suzhou","name":"苏州示例小店","currency":"CNY","cycle":"T+1","cutoff":"22:00","settle_basis":"captured","coupons":"excluded","reserve_rate":"0.050","bank":"sandbox_bank","account_no":"6200000000000000002","account_name":"苏州示例商贸有限公司","fee_rate":"0.0038","fee_fixed":"0.1","fee_minimum":"0.10","fee_maximum":"25","fee_rounding":"half_even","fee_returned":"false","fee_valid_from":"2025-01-01"}"#;
+    let json = r#"{"merchant_id":"shop-suzhou","name":"苏州示例小店 Suzhou Sample Shop","currency":"CNY","cycle":"T+1","cutoff":"22:00","settle_basis":"captured","coupons":"excluded","reserve_rate":"0.050","bank":"sandbox_bank","account_no":"6200000000000000002","account_name":"苏州示例商贸有限公司","fee_rate":"0.0038","fee_fixed":"0.1","fee_minimum":"0.10","fee_maximum":"25","fee_rounding":"half_even","fee_returned":"false","fee_valid_from":"2025-01-01"}"#;
     let same = line.run_with("import --type merchants -", json).await;
     assert_eq!(same.fine(), "1 rows: 0 new, 0 changed, 1 unchanged\n");
 }
@@ -105,18 +114,18 @@ async fn what_changed_of_a_merchant_is_taken_over(database: &TestDatabase) {
     let line = CommandLine::on(database).await;
     import(&line, "merchants", MERCHANTS).await;
     let held = MERCHANTS.replace("0.05,false", "0.05,true");
-    assert_eq!(import(&line, "merchants", &held).await.0, [0, 1, 2]);
-    assert_eq!(import(&line, "merchants", &held).await.0, [0, 0, 3]);
+    assert_eq!(import(&line, "merchants", &held).await.0, [0, 1, 4]);
+    assert_eq!(import(&line, "merchants", &held).await.0, [0, 0, 5]);
     let known = all_merchants(database).await;
     let versions: Vec<(bool, i64)> = known.iter().map(|it| (it.is_held, it.version)).collect();
-    assert_eq!(versions, [(false, 1), (true, 2)]);
+    assert_eq!(versions, [(false, 1), (false, 1), (true, 2), (false, 1)]);
 
     // The contract that holds ends with March, and another one begins.
     let next = held
         .replace("2025-01-01,2026-06-30", "2025-01-01,2026-03-31")
         .replace("2026-07-01", "2026-04-01");
-    assert_eq!(import(&line, "merchants", &next).await.0, [1, 1, 1]);
-    assert_eq!(import(&line, "merchants", &next).await.0, [0, 0, 3]);
+    assert_eq!(import(&line, "merchants", &next).await.0, [1, 1, 3]);
+    assert_eq!(import(&line, "merchants", &next).await.0, [0, 0, 5]);
     let known = all_merchants(database).await;
     let days: Vec<String> = known[0]
         .contracts
@@ -126,6 +135,28 @@ async fn what_changed_of_a_merchant_is_taken_over(database: &TestDatabase) {
     assert_eq!(days, ["2025-01-01 Some(2026-03-31)", "2026-04-01 None"]);
 }
 
+async fn a_hold_is_not_lifted_by_saying_nothing(database: &TestDatabase) {
+    let line = CommandLine::on(database).await;
+    let columns =
+        "merchant_id,name,currency,cycle,bank,account_no,account_name,fee_rate,fee_valid_from";
+    let row = "shop,Shop,CNY,T+1,sandbox_bank,6200000000000000002,Shop,0.006,2026-01-01";
+    let silent = format!("{columns}\n{row}\n");
+    let told = |held: &str| format!("{columns},held\n{row},{held}\n");
+    for (file, is_held) in [
+        (told("true"), true),
+        (silent.clone(), true),
+        (told(""), true),
+        (told("false"), false),
+        (silent, false),
+    ] {
+        import(&line, "merchants", &file).await;
+        let known = all_merchants(database).await;
+        assert_eq!(known[0].is_held, is_held, "{file}");
+    }
+    let chain = line.run("audit verify --format json").await.json();
+    assert_eq!(chain["rows"], 1, "lifting the hold is the only change");
+}
+
 async fn another_bank_account_waits_for_approval(database: &TestDatabase) {
     let line = CommandLine::on(database).await;
     import(&line, "merchants", MERCHANTS).await;
@@ -133,16 +164,16 @@ async fn another_bank_account_waits_for_approval(database: &TestDatabase) {
     let waiting = vec!["shop-hangzhou".to_owned()];
     assert_eq!(
         import(&line, "merchants", &moved).await,
-        ([0, 2, 1], waiting.clone())
+        ([0, 2, 3], waiting.clone())
     );
     assert_eq!(
         import(&line, "merchants", &moved).await,
-        ([0, 0, 3], waiting)
+        ([0, 0, 5], waiting)
     );
     let said = line.run_with("import --type merchants -", &moved).await;
     assert_eq!(
         said.fine(),
-        "3 rows: 0 new, 0 changed, 3 unchanged\n\
+        "5 rows: 0 new, 0 changed, 5 unchanged\n\
          waiting for approval: another bank account of merchant shop-hangzhou\n"
     );
     let known = all_merchants(database).await.remove(0);
@@ -153,7 +184,7 @@ async fn another_bank_account_waits_for_approval(database: &TestDatabase) {
 
     // The known account again: nothing waits any more.
     let back = import(&line, "merchants", MERCHANTS).await;
-    assert_eq!(back, ([0, 2, 1], Vec::new()));
+    assert_eq!(back, ([0, 2, 3], Vec::new()));
     assert_eq!(all_merchants(database).await[0].pending_payee, None);
 }
 
@@ -178,7 +209,7 @@ async fn one_bad_row_refuses_the_whole_file_of_merchants(database: &TestDatabase
     let known = all_merchants(database).await;
     #[rustfmt::skip]
     let table = [
-        (("shop-suzhou,苏州示例小店,CNY", "shop-suzhou,苏州示例小店,USD"), "line 4, column currency: merchant shop-suzhou has CNY, and that never changes"),
+        (("shop-suzhou,苏州示例小店 Suzhou Sample Shop,CNY", "shop-suzhou,苏州示例小店 Suzhou Sample Shop,USD"), "line 4, column currency: merchant shop-suzhou has CNY, and that never changes"),
         (("0.0038", "0.0039"), "line 4, column fee_rate: the contract from 2025-01-01 holds already and has another value: end it and begin another"),
     ];
     for ((from, to), expected) in table {
@@ -226,11 +257,10 @@ async fn one_bad_row_refuses_the_whole_file_of_partners(database: &TestDatabase)
 async fn merchants_and_partners_arrive_by_the_thousand(database: &TestDatabase) {
     let line = CommandLine::on(database).await;
     let many = |sample: &str, id: &str| {
-        let (header, last) = (
-            sample.lines().next().unwrap(),
-            sample.lines().last().unwrap(),
-        );
-        let row = |n| last.replace(id, &format!("{id}-{n}"));
+        let header = sample.lines().next().unwrap();
+        let of_id = |line: &&str| line.starts_with(&format!("{id},"));
+        let found = sample.lines().find(of_id).unwrap();
+        let row = |n| found.replace(id, &format!("{id}-{n}"));
         let rows: Vec<String> = (0..1_200).map(row).collect();
         format!("{header}\n{}\n", rows.join("\n"))
     };
@@ -260,10 +290,10 @@ async fn the_same_merchants_twice_at_once_are_imported_once() {
                 "clearday: a merchant of the file was changed while it was being imported: import it again\n"
             );
         } else {
-            assert_eq!(ran.json()["rows"], 3);
+            assert_eq!(ran.json()["rows"], 5);
         }
     }
-    assert_eq!(import(&line, "merchants", MERCHANTS).await.0, [0, 0, 3]);
+    assert_eq!(import(&line, "merchants", MERCHANTS).await.0, [0, 0, 5]);
     database.close().await;
 }
 

@@ -17,6 +17,8 @@ use clearday::formats::records::read_numbered_records;
 use clearday::store::{authorizations, reconciliations};
 use clearday::verify::verify;
 use clearday_jobs::{JobId, JobKind, Reference};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
 use crate::bank_reconciliation::balances;
@@ -148,7 +150,7 @@ async fn a_payout(stage: &mut Stage) {
         "not_due approval_before_due_date 2026-03-04"
     );
 
-    stage.works_until("2026-03-04T09:00:00").await;
+    stage.works_until("2026-03-04T16:30:00").await;
     assert_eq!(
         stage.house.told_words().await,
         "awaiting_payment approval_overdue"
@@ -166,7 +168,7 @@ async fn a_payout(stage: &mut Stage) {
     );
 }
 
-/// Thursday: the bank's statement shows what its answer did not.
+/// Wednesday evening: the bank's statement shows what its answer did not.
 async fn a_statement(stage: &mut Stage) {
     let day = "2026-03-04".parse().unwrap();
     let bank = &stage.house.sandbox.handle;
@@ -174,9 +176,8 @@ async fn a_statement(stage: &mut Stage) {
     let xml = bank.statement(day).unwrap();
     let folder = stage.house.statements.path();
     std::fs::write(folder.join("bank.xml"), xml).unwrap();
-    stage.works_until("2026-03-05T09:00:00").await;
     reconcile(stage, "statement", "sandbox_bank", "bank.xml").await;
-    stage.works_until("2026-03-05T09:30:00").await;
+    stage.works_until("2026-03-04T18:00:00").await;
     let settlement = stage.house.newest().await;
     assert_eq!(settlement.state, SettlementState::Paid);
     assert_eq!(stage.house.told_words().await, "submitted on_statement");
@@ -308,4 +309,38 @@ async fn the_story_is_told_on_sqlite() {
 async fn the_story_is_told_on_postgres_and_redis_by_two_daemons() {
     let (_, is_dead) = tell(Mode::Production, u64::MAX).await;
     assert!(!is_dead);
+}
+
+/// Kills one daemon at each of `count` points of the story, drawn from a seed; another one or its successor
+/// carries on.
+async fn tell_with_deaths(mode: Mode, seed: u64, count: usize) {
+    let (steps, _) = tell(mode, u64::MAX).await;
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut deaths = 0;
+    for _ in 0..count {
+        let step = random.random_range(0..steps);
+        let (_, is_dead) = tell(mode, step).await;
+        deaths += usize::from(is_dead);
+    }
+    // How two daemons share the work differs from run to run, so one of them may be through before its time.
+    assert!(deaths * 2 > count, "only {deaths} of {count} died");
+}
+
+/// Fifty points in all, in tests of ten so that they run side by side.
+macro_rules! the_story_survives_a_death {
+    ($($name:ident: $mode:expr, $seed:literal;)*) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            tell_with_deaths($mode, $seed, 10).await;
+        })*
+    };
+}
+
+the_story_survives_a_death! {
+    deaths_on_sqlite: Mode::Embedded, 1;
+    deaths_of_one_of_two_first: Mode::Production, 2;
+    deaths_of_one_of_two_second: Mode::Production, 3;
+    deaths_of_one_of_two_third: Mode::Production, 4;
+    deaths_of_one_of_two_fourth: Mode::Production, 5;
+    deaths_of_one_of_two_fifth: Mode::Production, 6;
 }

@@ -13,6 +13,7 @@ use clearday::store::Store;
 use clearday::store::ledger::{self, JobContext};
 use clearday::verify::{Report, verify};
 use clearday_jobs::{JobId, JobKind};
+use serde_json::json;
 
 use crate::support::command_line::CommandLine;
 use crate::support::house::{House, Mode, expiry_of};
@@ -55,7 +56,7 @@ async fn expire(house: &House, order_no: &str) -> JobId {
 }
 
 /// Records with a corrected fee, an order that was paid (twice), and one that expired; two merchants who are
-/// paid, one of them down to the line on the bank's statement.
+/// paid, one of them down to the line on the bank's statement, and from then on to another account.
 async fn little_world(mode: Mode) -> TestDatabase {
     let house = House::open(mode).await;
     house.import_merchant(merchant("M-1")).await;
@@ -73,6 +74,8 @@ async fn little_world(mode: Mode) -> TestDatabase {
     house.job_reaches(paid, JobState::Dead).await;
     let late = expire(&house, "O-late").await;
     house.job_reaches(late, JobState::Done).await;
+    authorize(&house, "O-taken", "automatic").await;
+    authorize(&house, "O-held", "manual").await;
     book(&house, "first").await;
     import(&house, &RECORDS.replace("0.11", "0.20")).await;
     book(&house, "second").await;
@@ -80,7 +83,37 @@ async fn little_world(mode: Mode) -> TestDatabase {
     house.clock_shows("2026-03-04T09:00:00");
     read_statement(&house, "2026-03-03").await;
     pay(&house, "M-2", "2026-03-04T10:00:00").await;
+    let mut moved = merchant("M-1");
+    moved.payee.account_no = "6222020200009999".to_owned();
+    house.import_file_about(&moved).await;
+    house.approve_all().await;
     house.leave().await
+}
+
+/// Holds or takes what an order owes.
+async fn authorize(house: &House, order_no: &str, capture: &str) {
+    let until = house.clock.now() + TimeDelta::days(9);
+    house.open_order_until(order_no, order_no, until).await;
+    let payload = json!({
+        "version": 1,
+        "order": {
+            "order_no": order_no,
+            "merchant_id": "M-1",
+            "payer_id": "C-1",
+            "total": { "amount": "12.34", "currency": "CNY" },
+        },
+        "methods": [{
+            "method_id": "card",
+            "group": "credit_card",
+            "channel": "sandbox",
+            "token": "tok_card",
+            "charge_sequence": 1,
+            "capture": capture,
+        }],
+    });
+    let kind = JobKind::DeferredAuthorization;
+    let job = house.submit(kind, order_no, &payload.to_string()).await;
+    house.job_reaches(job, JobState::Done).await;
 }
 
 /// Settles the 2nd of March, and has two people agree to pay it.
@@ -372,6 +405,51 @@ const TAMPERING: &[(&str, &str, &str)] = &[
         "a line of a statement with another amount",
         "facts",
         "UPDATE money_facts SET amount_minor = amount_minor + 1 WHERE kind = 'payout'",
+    ),
+    (
+        "money that was taken, and no fact says so",
+        "authorizations",
+        "UPDATE authorizations SET amount_minor = amount_minor + 1 WHERE state = 'captured'",
+    ),
+    (
+        "a hold that is let go by decree",
+        "authorizations",
+        "UPDATE authorizations SET state = 'voided' WHERE state = 'authorized'",
+    ),
+    (
+        "a hold without evidence",
+        "authorizations",
+        "UPDATE authorizations SET evidence = 'believe me' WHERE state = 'authorized'",
+    ),
+    (
+        "a paid order whose money was not taken",
+        "states",
+        "UPDATE authorizations SET state = 'lapsed', captured_at = NULL WHERE state = 'captured'",
+    ),
+    (
+        "an expired order whose payer's money is still held",
+        "states",
+        "UPDATE authorizations SET order_no = 'O-late' WHERE state = 'authorized'",
+    ),
+    (
+        "an account that nobody agreed to",
+        "bank_accounts",
+        "UPDATE merchants SET account_no = '6222020200006666' WHERE merchant_id = 'M-1'",
+    ),
+    (
+        "another account of a merchant who never changed it",
+        "bank_accounts",
+        "UPDATE merchants SET account_no = '6222020200006666' WHERE merchant_id = 'M-2'",
+    ),
+    (
+        "a change of account that nobody was asked about",
+        "bank_accounts",
+        "DELETE FROM approvals WHERE action = 'bank_account'",
+    ),
+    (
+        "an account that waits for nobody",
+        "bank_accounts",
+        "UPDATE merchants SET pending_bank = bank, pending_account_no = '6222020200006666',          pending_account_name = account_name WHERE merchant_id = 'M-2'",
     ),
     (
         "an edited row of the audit",

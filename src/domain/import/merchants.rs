@@ -24,6 +24,8 @@ pub struct MerchantRow {
     pub merchant: Merchant,
     /// The contract.
     pub contract: FeeContract,
+    /// Whether the row says if the merchant is held; a hold is not lifted by saying nothing.
+    pub is_hold_told: bool,
 }
 
 /// What a file of merchants does.
@@ -183,7 +185,7 @@ impl<'a> Told<'a> {
         let contracts = self.contracts.into_values();
         let merchant = Merchant {
             contracts: contracts.map(|(contract, _)| contract).collect(),
-            ..with_known_account(&self.first.merchant, self.known)
+            ..with_what_is_known(self.first, self.known)
         };
         let is_changed = self.known.is_some_and(|known| {
             let is_other_account = known.pending_payee != merchant.pending_payee;
@@ -234,8 +236,10 @@ fn check_change(known: &FeeContract, told: &FeeContract, today: NaiveDate) -> Re
     Ok(())
 }
 
-/// The merchant as told, in place of the known one: another account waits, and the known one stays.
-fn with_known_account(told: &Merchant, known: Option<&Merchant>) -> Merchant {
+/// The merchant as told, in place of the known one: another account waits, and the known one stays; so does a hold
+/// of which nothing is said.
+fn with_what_is_known(row: &MerchantRow, known: Option<&Merchant>) -> Merchant {
+    let told = &row.merchant;
     let Some(known) = known else {
         return told.clone();
     };
@@ -243,6 +247,11 @@ fn with_known_account(told: &Merchant, known: Option<&Merchant>) -> Merchant {
     Merchant {
         payee: known.payee.clone(),
         pending_payee: is_other.then(|| told.payee.clone()),
+        is_held: if row.is_hold_told {
+            told.is_held
+        } else {
+            known.is_held
+        },
         version: known.version,
         ..told.clone()
     }
@@ -250,6 +259,11 @@ fn with_known_account(told: &Merchant, known: Option<&Merchant>) -> Merchant {
 
 /// The first column in which two rows about one merchant differ, the contract left out.
 fn first_difference(one: &Merchant, other: &Merchant) -> Option<&'static str> {
+    differences(one, other).next()
+}
+
+/// The columns in which two merchants differ, the contracts left out.
+pub fn differences(one: &Merchant, other: &Merchant) -> impl Iterator<Item = &'static str> {
     let accounts = (&one.payee, &other.payee);
     [
         ("name", one.name == other.name),
@@ -272,7 +286,7 @@ fn first_difference(one: &Merchant, other: &Merchant) -> Option<&'static str> {
         ),
     ]
     .into_iter()
-    .find_map(|(column, is_same)| (!is_same).then_some(column))
+    .filter_map(|(column, is_same)| (!is_same).then_some(column))
 }
 
 #[cfg(test)]
@@ -359,6 +373,7 @@ mod tests {
                 line,
                 merchant,
                 contract: contract.clone(),
+                is_hold_told: true,
             }
         };
         contracts.iter().zip(2..).map(row).collect()
@@ -640,6 +655,7 @@ mod tests {
                 ..merchant()
             },
             contract: contract(from, ""),
+            is_hold_told: true,
         };
         let told = [
             named("B", "2026-01-01", 2),

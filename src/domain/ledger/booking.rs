@@ -10,7 +10,9 @@
 use chrono::NaiveDate;
 use clearday_jobs::{Money, Reference};
 
-use super::events::{Built, capture, channel_fee, record_subject, refund};
+use super::events::{
+    Built, Occasion, capture, channel_fee, late_money_returned, record_subject, refund,
+};
 use super::{Booking, Entry, Fact, FactKey, FactKind, FactSource, LedgerError};
 use crate::domain::china::china_day;
 use crate::domain::merchant::{CouponRule, FundsFlow};
@@ -25,6 +27,8 @@ pub struct Bookable {
     pub trade_no: Option<Reference>,
     /// Of a refund: how its payment is booked, where it is known.
     pub payment_booking: Option<Booking>,
+    /// Of a refund: whether its payment came late, so that it takes back what was never a merchant's.
+    pub is_of_late_money: bool,
     /// The channel's fee that is booked.
     pub booked_fee: Option<Money>,
     /// In how many entries.
@@ -108,6 +112,14 @@ pub fn decide_booking(
         .iter()
         .filter_map(known)
         .any(|fact| fact.is_booked || told_otherwise(fact, record));
+    if it.is_of_late_money && !is_taken {
+        return Ok(RecordBooking {
+            booking: Booking::Elsewhere,
+            entry: return_of_late_money(record)?,
+            fee: None,
+            fact: keys.into_iter().next().map(|key| fact_of(record, key)),
+        });
+    }
     let booking = if is_taken {
         Booking::Elsewhere
     } else {
@@ -133,6 +145,16 @@ pub fn decide_booking(
             fact: None,
         },
     })
+}
+
+/// A payer got back what nobody owed.
+fn return_of_late_money(record: &Record) -> Built {
+    let subject = record_subject(record.kind, &record.record_no);
+    let occasion = Occasion {
+        subject: &subject,
+        accounting_on: china_day(&record.occurred_at),
+    };
+    late_money_returned(occasion, &record.channel, record.amount)
 }
 
 /// A fact of another record, or of another amount.
@@ -196,6 +218,7 @@ mod tests {
             },
             trade_no: None,
             payment_booking: None,
+            is_of_late_money: false,
             booked_fee: None,
             fee_entries: 0,
         }

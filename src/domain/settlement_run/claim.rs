@@ -47,9 +47,8 @@ impl ClaimState {
             Self::Registered => match event {
                 ClaimEvent::Approve => Some(Self::Waiting),
                 ClaimEvent::Refuse => Some(Self::Refused),
-                // The money left, whoever agrees; what it paid is open.
-                ClaimEvent::Debit => Some(Self::Registered),
-                ClaimEvent::Count | ClaimEvent::Yield => None,
+                // One person alone explains no money: its line waits in suspense.
+                ClaimEvent::Count | ClaimEvent::Yield | ClaimEvent::Debit => None,
             },
             Self::Waiting => match event {
                 ClaimEvent::Count => Some(Self::Counted),
@@ -112,7 +111,7 @@ mod tests {
         assert_eq!(
             table.join("\n"),
             "\
-registered: approve -> waiting, refuse -> refused, count -> refused, yield -> refused, debit -> registered
+registered: approve -> waiting, refuse -> refused, count -> refused, yield -> refused, debit -> refused
 refused: approve -> refused, refuse -> refused, count -> refused, yield -> refused, debit -> refused
 waiting: approve -> refused, refuse -> refused, count -> counted, yield -> surplus, debit -> waiting
 counted: approve -> refused, refuse -> refused, count -> refused, yield -> refused, debit -> counted

@@ -66,7 +66,8 @@ pub fn claim_subject(id: OfflinePaymentId) -> String {
     format!("offline_payment:{id}")
 }
 
-/// Asks to pay what of a settlement was not paid offline. `asked` counts how often it is asked.
+/// Asks to pay what of a settlement was not paid offline, on its due date or today if that is over. `asked` counts how
+/// often it is asked.
 ///
 /// # Errors
 /// When the parts cannot be added up.
@@ -74,6 +75,7 @@ pub fn payout_request(
     settlement: &Settlement,
     payee: &Payee,
     asked: usize,
+    today: NaiveDate,
 ) -> Result<Request, clearday_jobs::MoneyError> {
     let mut amount = Money::from_minor(0, settlement.currency);
     let by_bank = settlement
@@ -105,7 +107,7 @@ pub fn payout_request(
         }),
         amount,
         payee: account_of(payee),
-        value_on: settlement.due_on,
+        value_on: settlement.due_on.map(|due_on| due_on.max(today)),
     })
 }
 
@@ -192,6 +194,7 @@ pub fn consent(
     asked_before: &[Approval],
     digest_of: impl Fn(usize) -> String,
     job_id: Option<JobId>,
+    today: NaiveDate,
 ) -> Consent {
     let Some(newest) = asked_before.first() else {
         return Consent::NotAsked;
@@ -215,6 +218,7 @@ pub fn consent(
             ),
             of_this_job: job_id.is_some() && newest.job_id == job_id,
         },
+        ApprovalState::Approved if newest.is_lapsed(today) => Consent::NotAsked,
         ApprovalState::Approved => Consent::Given(newest.id),
         ApprovalState::Requested => Consent::Asked {
             waits_for: newest.waits_for().unwrap_or_default(),

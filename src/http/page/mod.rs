@@ -30,6 +30,7 @@ use crate::store::StoreError;
 use crate::store::jobs::{COUNT_MAX, JobFilter};
 
 pub(super) mod approvals;
+pub(super) mod breaks;
 pub(super) mod settlements;
 mod words;
 
@@ -193,10 +194,11 @@ pub(super) async fn overview(
     let jobs = job_api::load_page(&api.engine, &newest, OVERVIEW_JOBS).await?;
     let rejections = rejection_api::load_page(&api.engine, None, OVERVIEW_REJECTIONS).await?;
     let waiting = approvals::count_waiting(&api).await?;
+    let broken = breaks::count_open(&api).await?;
     let mut shell = Shell::new(&api, Some(caller), "overview");
     shell.refresh = wants_refresh.then_some(REFRESH_SECONDS);
     render(&OverviewPage {
-        concerns: concerns_of(&queues, waiting),
+        concerns: concerns_of(&queues, waiting, broken),
         queues,
         jobs: job_rows(&api, jobs.rows).await?,
         rejections: rejection_rows(&api, rejections.rows),
@@ -404,13 +406,20 @@ fn queue_row(queue: &QueueFigures) -> QueueRow {
     }
 }
 
-/// What wants a person: requests to approve, buried jobs, and queues that do not keep up.
-fn concerns_of(queues: &[QueueRow], approvals_waiting: i64) -> Vec<Concern> {
+/// What wants a person: requests to approve, breaks, buried jobs, and queues that do not keep up.
+fn concerns_of(queues: &[QueueRow], approvals_waiting: i64, breaks_open: i64) -> Vec<Concern> {
     let mut concerns = Vec::new();
     if approvals_waiting > 0 {
         concerns.push(Concern {
             text: format!("{approvals_waiting} to approve"),
             link: approvals::WAITING.to_owned(),
+        });
+    }
+    if breaks_open > 0 {
+        let breaks = if breaks_open == 1 { "break" } else { "breaks" };
+        concerns.push(Concern {
+            text: format!("{breaks_open} open {breaks}"),
+            link: breaks::OPEN.to_owned(),
         });
     }
     for queue in queues {

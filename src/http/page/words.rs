@@ -76,7 +76,7 @@ pub(super) fn event_label(event: &str) -> &'static str {
         "rescued" => "租约到期收回",
         "handed_back" => "交还",
         "cancelled" => "取消",
-        "requeued" => "人工重试",
+        "requeued" => "立即执行",
         _ => "",
     }
 }
@@ -112,6 +112,32 @@ pub(super) fn notice_label(state: &str) -> &'static str {
         "delivered" => "已送达",
         "suppressed" => "无需发送",
         "exhausted" => "未送达",
+        _ => "",
+    }
+}
+
+/// In what way two sides disagree, in Chinese.
+pub(super) fn break_label(break_name: &str) -> &'static str {
+    match break_name {
+        "missing_ours" => "我方缺失",
+        "missing_theirs" => "对方缺失",
+        "amount_mismatch" => "金额不符",
+        "fee_mismatch" => "手续费不符",
+        "status_mismatch" => "状态不符",
+        "currency_mismatch" => "币种不符",
+        "duplicate_ours" => "我方重复",
+        "duplicate_theirs" => "对方重复",
+        _ => "",
+    }
+}
+
+/// What a break is about, in Chinese.
+pub(super) fn record_label(kind: &str) -> &'static str {
+    match kind {
+        "payment" => "支付",
+        "refund" => "退款",
+        "payout" => "付款",
+        "deposit" => "入账",
         _ => "",
     }
 }

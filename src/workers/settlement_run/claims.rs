@@ -1,7 +1,6 @@
 //! What follows from a claim that a part was paid outside of clearday (线下付款).
 
 use clearday_jobs::OfflinePaymentId;
-use tracing::warn;
 
 use super::moves::{Mover, offline_subject, on, payout_subject};
 use super::second;
@@ -27,17 +26,22 @@ pub(super) async fn move_claim(
         ClaimEvent::Approve => {
             let reason = "two people stand for the offline payment";
             mover.move_claim(id, event, None, reason).await?;
+            let (part_no, _) = mover.claim(id)?;
+            // Otherwise it is counted or gives way at once, and takes its debit with it.
+            if mover.part(part_no)?.state.is_in_flight() {
+                attribute(&mut mover, id).await?;
+            }
         }
         ClaimEvent::Refuse => {
-            let (_, claim) = mover.claim(id)?;
-            if claim.debited_on.is_some() {
-                warn!(offline_payment.id = %id, "Offline payment {id} was refused although its debit is on the statement");
-            }
             let reason = "the offline payment was not approved";
             mover.move_claim(id, event, None, reason).await?;
         }
         ClaimEvent::Count => count(&mut mover, id).await?,
-        ClaimEvent::Yield => give_way(&mut mover, id).await?,
+        ClaimEvent::Yield => {
+            if give_way(&mut mover, id).await? {
+                second::report_claim(&mut mover, id).await?;
+            }
+        }
         ClaimEvent::Debit => return Err(WorkError::Invalid("no debit without a line".to_owned())),
     }
     run.checkpoint(tx).await
@@ -63,7 +67,7 @@ async fn count(mover: &mut Mover<'_>, id: OfflinePaymentId) -> Result<(), WorkEr
     mover
         .move_part(part_no, PartEvent::PayOffline, &reason)
         .await?;
-    attribute(mover, &claim).await
+    attribute(mover, id).await
 }
 
 /// What came back is the merchant's again before it is paid another way.
@@ -83,9 +87,12 @@ pub(super) async fn release_returned(mover: &mut Mover<'_>, part_no: u32) -> Res
     Ok(())
 }
 
-/// The part was paid without the claim. If its debit is on the statement, the merchant was paid twice: that is booked,
-/// and a break.
-pub(super) async fn give_way(mover: &mut Mover<'_>, id: OfflinePaymentId) -> Result<(), WorkError> {
+/// The part was paid without the claim. `true` when the claim's debit was booked before: then the merchant was paid
+/// twice, and the caller knows which of the two lines is the break.
+pub(super) async fn give_way(
+    mover: &mut Mover<'_>,
+    id: OfflinePaymentId,
+) -> Result<bool, WorkError> {
     let (_, claim) = mover.claim(id)?;
     let claim = claim.clone();
     let reason = "the part was paid without it";
@@ -98,40 +105,45 @@ pub(super) async fn give_way(mover: &mut Mover<'_>, id: OfflinePaymentId) -> Res
         let occasion = on(&subject, china_day(&mover.now()));
         let overpaid = events::second_payment_offline(occasion, &whose, claim.amount);
         mover.book([overpaid]).await?;
-        return second::report_claim(mover, id).await;
+        return Ok(true);
     }
-    attribute(mover, &claim).await
+    attribute(mover, id).await?;
+    Ok(false)
 }
 
-/// A debit that was on a statement before anybody claimed it is the claim's from now on.
-async fn attribute(mover: &mut Mover<'_>, claim: &Claim) -> Result<(), WorkError> {
+/// A debit that waited in suspense, because nobody or one person alone claimed it, is the claim's from now on.
+async fn attribute(mover: &mut Mover<'_>, id: OfflinePaymentId) -> Result<(), WorkError> {
+    let (_, claim) = mover.claim(id)?;
+    let claim = claim.clone();
     if claim.debited_on.is_some() {
         return Ok(());
     }
-    let key = FactKey {
-        account: claim.bank.clone(),
-        kind: FactKind::BankDebit,
-        external_no: claim.bank_reference.clone(),
-    };
-    let Some(fact) = ledger::find_fact(mover.tx, &key).await? else {
-        return Ok(());
-    };
-    if fact.amount != claim.amount {
-        return Ok(());
+    let named = suspense::debits_named(mover.tx, &claim).await?;
+    for fact in named {
+        let (run, number) = (mover.run(), &fact.key.external_no);
+        let was_open = if claim.state == ClaimState::Surplus {
+            suspense::take_back_as_second(run, mover.tx, &claim.bank, number).await?
+        } else {
+            suspense::take_back(run, mover.tx, &claim.bank, number).await?
+        };
+        if was_open {
+            return take_debit(mover, &claim, fact).await;
+        }
     }
-    let run = mover.run();
-    let was_open = suspense::take_back(run, mover.tx, &claim.bank, &claim.bank_reference).await?;
-    if !was_open {
-        return Ok(());
-    }
+    Ok(())
+}
+
+async fn take_debit(
+    mover: &mut Mover<'_>,
+    claim: &Claim,
+    fact: ledger::FactView,
+) -> Result<(), WorkError> {
     let booked_on = china_day(&fact.occurred_at);
-    let (_, claim) = mover.claim(claim.id)?;
-    let (id, state) = (claim.id, claim.state);
-    let entry = book_debit(mover, id, state, booked_on).await?;
+    let entry = book_debit(mover, claim.id, claim.state, booked_on).await?;
     let debit = Fact {
         key: FactKey {
             kind: FactKind::OfflinePayment,
-            ..key
+            ..fact.key
         },
         amount: fact.amount,
         occurred_at: fact.occurred_at,
@@ -140,14 +152,14 @@ async fn attribute(mover: &mut Mover<'_>, claim: &Claim) -> Result<(), WorkError
     };
     let now = mover.now();
     ledger::note_fact(mover.tx, &debit, entry, now).await?;
-    let reason = "its debit had been on the statement before";
     let number = debit.key.external_no.as_str();
+    let reason = format!("its debit had been on the statement before ({number})");
     let line = DebitLine { booked_on, number };
     mover
-        .move_claim(id, ClaimEvent::Debit, Some(line), reason)
+        .move_claim(claim.id, ClaimEvent::Debit, Some(line), &reason)
         .await?;
-    match state {
-        ClaimState::Surplus => second::report_claim(mover, id).await,
+    match claim.state {
+        ClaimState::Surplus => second::report_claim(mover, claim.id).await,
         ClaimState::Registered
         | ClaimState::Refused
         | ClaimState::Waiting
@@ -169,10 +181,10 @@ pub(super) async fn book_debit(
     let occasion = on(&subject, booked_on);
     let entry = match state {
         ClaimState::Surplus => events::second_debit(occasion, &whose, &bank, amount),
-        ClaimState::Registered | ClaimState::Waiting | ClaimState::Counted => {
+        ClaimState::Waiting | ClaimState::Counted => {
             events::offline_on_statement(occasion, &whose, &bank, amount)
         }
-        ClaimState::Refused => Ok(None),
+        ClaimState::Registered | ClaimState::Refused => Ok(None),
     };
     mover.book([entry]).await
 }

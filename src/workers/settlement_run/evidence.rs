@@ -8,14 +8,13 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clearday_jobs::{ChannelName, MerchantId, Money, OfflinePaymentId, Reference, SettlementId};
 
 use super::claims::{book_debit, give_way};
-use super::moves::{Mover, on, payout_subject};
-use super::second::{self, OddDebit};
+use super::moves::{Mover, offline_subject, on, payout_subject};
+use super::second::{self, RepeatedDebit};
 use crate::connectors::Evidence;
 use crate::domain::china::china_day;
 use crate::domain::ledger::events::{self, Built};
-use crate::domain::ledger::{Fact, FactKey, FactKind, FactSource};
+use crate::domain::ledger::{EntryEvent, Fact, FactKey, FactKind, FactSource};
 use crate::domain::operation::OperationState;
-use crate::domain::reconciliation::BreakName;
 use crate::domain::settlement_run::{
     ClaimEvent, ClaimState, DebitLine, Instruction, InstructionState, PartEvent, SettlementEvent,
     SettlementState,
@@ -24,6 +23,9 @@ use crate::engine::{Run, RunTx, WorkError};
 use crate::store::ledger::{self, FactOutcome};
 use crate::store::settlements;
 use crate::workers::calls::conclude;
+
+/// Approved, on the statement, and paid a second time.
+const ENTRIES_OF_A_CLAIM_MAX: usize = 3;
 
 /// One line of a statement.
 #[derive(Clone, Copy, Debug)]
@@ -132,8 +134,12 @@ pub(in crate::workers) async fn confirm_part(
     let shown = if let Some(first) = first_debit(&mover, part_no, &instruction) {
         let entry = book_first(&mut mover, part_no, &instruction, debit, first).await?;
         note(&mut mover, &fact, entry).await?;
-        claims_give_way(&mut mover, part_no).await?;
-        Shown::Booked
+        if claims_give_way(&mut mover, part_no).await? {
+            report_line(&mut mover, end_to_end_id.as_str(), debit).await?;
+            twice
+        } else {
+            Shown::Booked
+        }
     } else {
         let id = end_to_end_id.as_str();
         let entry = book_second(&mut mover, part_no, id, debit).await?;
@@ -264,22 +270,30 @@ async fn book_second(
     mover
         .record("second_debit", Some((part_no, state)), &reason)
         .await?;
-    let odd = OddDebit {
+    report_line(mover, end_to_end_id, debit).await?;
+    mover.book([entry]).await
+}
+
+/// The line is of a second payment, and stays a break until it is not.
+async fn report_line(
+    mover: &mut Mover<'_>,
+    end_to_end_id: &str,
+    debit: &BankFact<'_>,
+) -> Result<(), WorkError> {
+    let repeated = RepeatedDebit {
         bank: debit.bank,
         line: debit.debit(),
         amount: debit.amount,
         end_to_end_id,
-        text: &reason,
     };
-    second::report(mover, BreakName::DuplicateTheirs, &odd).await?;
-    mover.book([entry]).await
+    second::report(mover, &repeated).await
 }
 
-/// Claims that waited for what is proved paid now.
-async fn claims_give_way(mover: &mut Mover<'_>, part_no: u32) -> Result<(), WorkError> {
+/// Claims that waited for what is proved paid now; `true` when one of them was paid, too.
+async fn claims_give_way(mover: &mut Mover<'_>, part_no: u32) -> Result<bool, WorkError> {
     let part = mover.part(part_no)?;
     if !part.state.is_paid() {
-        return Ok(());
+        return Ok(false);
     }
     let waiting: Vec<OfflinePaymentId> = part
         .claims
@@ -287,10 +301,11 @@ async fn claims_give_way(mover: &mut Mover<'_>, part_no: u32) -> Result<(), Work
         .filter(|claim| claim.state == ClaimState::Waiting)
         .map(|claim| claim.id)
         .collect();
+    let mut was_paid_twice = false;
     for id in waiting {
-        give_way(mover, id).await?;
+        was_paid_twice |= give_way(mover, id).await?;
     }
-    Ok(())
+    Ok(was_paid_twice)
 }
 
 /// A credit that carries an end-to-end id of ours: a payment that came back (退票).
@@ -372,13 +387,14 @@ async fn offline_debit(
     let mut mover = Mover::hold(run, tx, id).await?;
     let (part_no, claim) = mover.claim(claim_id)?;
     let claim = claim.clone();
-    if claim.state == ClaimState::Refused {
-        return Ok(Shown::NotOurs);
-    }
     if claim.amount != debit.amount {
         return Ok(Shown::Differs {
             expected: claim.amount,
         });
+    }
+    // One person alone explains no money: the line waits in suspense until a second one stands for the claim.
+    if claim.state == ClaimState::Registered {
+        return Ok(Shown::NotOurs);
     }
     let twice = second_debit_of(&mover, part_no);
     let is_surplus = claim.state == ClaimState::Surplus;
@@ -387,7 +403,8 @@ async fn offline_debit(
     // A debit that was attributed when the claim was decided is known by the bank's own number of it.
     let was_attributed = claim.debited_on.is_some() && debit.number == claim.debit_number();
     if is_known || was_attributed {
-        return Ok(if is_surplus { twice } else { Shown::Known });
+        let is_second = is_surplus && !was_booked_first(&mut mover, claim_id).await?;
+        return Ok(if is_second { twice } else { Shown::Known });
     }
     if claim.debited_on.is_some() {
         let entry = book_second(&mut mover, part_no, "", debit).await?;
@@ -408,6 +425,15 @@ async fn offline_debit(
         return Ok(twice);
     }
     Ok(Shown::Booked)
+}
+
+/// Whether the debit of a claim was booked while nothing else had paid its part: then the line that came after it is
+/// the second one, and the break is about that.
+async fn was_booked_first(mover: &mut Mover<'_>, id: OfflinePaymentId) -> Result<bool, WorkError> {
+    let entries =
+        ledger::of_subject(mover.tx, &offline_subject(id), ENTRIES_OF_A_CLAIM_MAX).await?;
+    let event = EntryEvent::OfflineOnStatement.as_str();
+    Ok(entries.iter().any(|entry| entry.event == event))
 }
 
 async fn note(

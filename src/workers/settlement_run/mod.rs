@@ -19,8 +19,10 @@ use serde_json::json;
 use self::collect::{Collected, collect};
 pub use self::collect::{PlanError, Scope, preview};
 use self::moves::Mover;
+pub use self::pay::end_to_end_id;
 use super::Workbench;
 use super::booking::book_records;
+use crate::domain::china::china_day;
 use crate::domain::merchant::{FundsFlow, Merchant, ends_at};
 use crate::domain::settlement_run::decide::{NextStep, Situation, decide};
 use crate::domain::settlement_run::request::{payout_request, refusals, release_request};
@@ -269,7 +271,14 @@ async fn step(
         .await?
         .ok_or_else(|| moves::lost(id))?;
     let job_id = run.job().id;
-    let consents = settlement_consents(&mut tx, &settlement, &merchant.payee, Some(job_id)).await?;
+    let consents = settlement_consents(
+        &mut tx,
+        &settlement,
+        &merchant.payee,
+        Some(job_id),
+        run.now(),
+    )
+    .await?;
     drop(tx);
     if settlement.job_id != job_id {
         return take_over(run, &settlement).await;
@@ -373,11 +382,17 @@ async fn ask_for_payout(
     Mover::hold_decided(run, &mut tx, settlement).await?;
     let failed = |error: clearday_jobs::MoneyError| WorkError::Invalid(error.to_string());
     let payee = &merchant.payee;
-    let first = payout_request(settlement, payee, 0).map_err(failed)?;
+    let today = china_day(&run.now());
+    let first = payout_request(settlement, payee, 0, today).map_err(failed)?;
     let before = approvals::of_subject(&mut tx, first.action, &first.subject).await?;
-    let request = payout_request(settlement, payee, refusals(&before)).map_err(failed)?;
-    let limit = bench.approvals.limit(settlement.currency);
-    let people = PeopleNeeded::TwoFrom(limit);
+    let asked = refusals(&before);
+    let request = payout_request(settlement, payee, asked, today).map_err(failed)?;
+    // What a person refused is not small enough for nobody.
+    let people = if asked > 0 {
+        PeopleNeeded::Two
+    } else {
+        PeopleNeeded::TwoFrom(bench.approvals.limit(settlement.currency))
+    };
     run.ask_about(&mut tx, settlement, request, people).await?;
     run.checkpoint(tx).await
 }

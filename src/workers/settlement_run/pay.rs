@@ -359,8 +359,13 @@ fn not_configured(bank: &clearday_jobs::ChannelName) -> WorkError {
     }
 }
 
-/// Unique by the settlement, the part and the generation, and short enough for every bank.
-fn end_to_end_id(id: SettlementId, part_no: u32, generation: u32) -> Result<Reference, WorkError> {
+/// The number under which a part is paid: unique by the settlement, the part and the generation, and short enough for
+/// every bank.
+pub fn end_to_end_id(
+    id: SettlementId,
+    part_no: u32,
+    generation: u32,
+) -> Result<Reference, WorkError> {
     let digits = id.0.simple().to_string();
     let (_, random) = digits
         .split_at_checked(digits.len().saturating_sub(ID_DIGITS))

@@ -11,20 +11,18 @@ use crate::engine::WorkError;
 use crate::store::reconciliations::{self, NewBreak};
 use crate::workers::suspense::break_identity;
 
-/// A debit on a statement that our books cannot take for what it is.
+/// A debit that pays what was paid.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct OddDebit<'a> {
+pub(super) struct RepeatedDebit<'a> {
     pub(super) bank: &'a ChannelName,
     pub(super) line: DebitLine<'a>,
     /// Above zero.
     pub(super) amount: Money,
     /// The end-to-end id that it carries, if it carries one of ours.
     pub(super) end_to_end_id: &'a str,
-    /// The words it is known by.
-    pub(super) text: &'a str,
 }
 
-/// Reports the debit of a claim that gave way to another payment.
+/// Reports the debit of a claim whose part was paid without it.
 pub(super) async fn report_claim(
     mover: &mut Mover<'_>,
     id: OfflinePaymentId,
@@ -34,7 +32,7 @@ pub(super) async fn report_claim(
         return Ok(());
     };
     let claim = claim.clone();
-    let debit = OddDebit {
+    let repeated = RepeatedDebit {
         bank: &claim.bank,
         line: DebitLine {
             booked_on,
@@ -42,38 +40,35 @@ pub(super) async fn report_claim(
         },
         amount: claim.amount,
         end_to_end_id: "",
-        text: &claim.bank_reference,
     };
-    report(mover, BreakName::DuplicateTheirs, &debit).await
+    report(mover, &repeated).await
 }
 
-/// Writes the break of a debit down, in the transaction that books it.
+/// Writes the break down, in the transaction that books the debit.
 pub(super) async fn report(
     mover: &mut Mover<'_>,
-    name: BreakName,
-    debit: &OddDebit<'_>,
+    repeated: &RepeatedDebit<'_>,
 ) -> Result<(), WorkError> {
-    let signed = debit.amount.checked_neg();
+    let signed = repeated.amount.checked_neg();
     let signed = signed.map_err(|error| WorkError::Invalid(error.to_string()))?;
-    let number = debit.line.number;
+    let (name, number) = (BreakName::DuplicateTheirs, repeated.line.number);
     let found = NewBreak {
         id: mover.run().engine().ids().uuid(),
-        identity: break_identity(debit.bank, name, number),
+        identity: break_identity(repeated.bank, name, number),
         break_name: name.as_str(),
         kind: BreakKind::Payout.as_str(),
-        record_no: debit.end_to_end_id.to_owned(),
+        record_no: repeated.end_to_end_id.to_owned(),
         channel_trade_no: number.to_owned(),
         detail: json!({
             "ours": null,
             "theirs": Amount(signed),
-            "booked_on": debit.line.booked_on,
-            "text": debit.text,
+            "booked_on": repeated.line.booked_on,
         })
         .to_string(),
         at_risk_minor: signed.minor_units(),
         currency: signed.currency().code(),
     };
-    let (bank, now) = (debit.bank.as_str(), mover.now());
+    let (bank, now) = (repeated.bank.as_str(), mover.now());
     reconciliations::upsert_breaks(mover.tx, bank, None, &[found], now).await?;
     Ok(())
 }

@@ -70,6 +70,19 @@ async fn jobs_are_browsed_by_kind_and_state_page_by_page() {
 }
 
 #[tokio::test]
+async fn breaks_are_looked_at_by_their_state() {
+    let site = Site::open().await;
+    for path in ["/breaks", "/breaks?state=open", "/breaks?state=vanished"] {
+        let page = browse(&site, "GET", path).await;
+        assert_eq!(page.status, StatusCode::OK, "{path}");
+        assert!(page.body.contains("没有差错") && page.body.contains("No such break"));
+    }
+    let unknown = browse(&site, "GET", "/breaks?state=lost").await;
+    assert_eq!(unknown.status, StatusCode::BAD_REQUEST);
+    assert!(unknown.body.contains("neither open nor vanished"));
+}
+
+#[tokio::test]
 async fn what_people_sent_is_escaped() {
     let site = Site::open().await;
     let nasty = "<script>alert('k')</script>";

@@ -37,6 +37,7 @@ on_both_databases! {
     an_unknown_request_is_not_found,
     what_is_shown_again_is_the_same_request,
     what_changed_is_asked_again_also_after_its_approval,
+    what_is_asked_later_is_newer_whatever_the_clocks_say,
     what_was_rejected_is_asked_again_only_when_it_shows_something_else,
     what_is_below_the_limit_of_the_day_needs_nobody,
     only_payouts_do_without_people,
@@ -324,6 +325,34 @@ async fn what_changed_is_asked_again_also_after_its_approval(world: World) {
     );
 }
 
+async fn what_is_asked_later_is_newer_whatever_the_clocks_say(world: World) {
+    let ahead = ahead_of(&world);
+    let mut tx = world.begin().await;
+    let first = ahead.request_approval_in(&mut tx, payout("S-1", "1.00"));
+    let first = first.await.unwrap();
+    tx.commit().await.unwrap();
+    let second = ask(&world, payout("S-1", "2.00")).await;
+    assert!(second.requested_at > first.requested_at);
+    let third = ask(&world, payout("S-1", "1.00")).await;
+    let mut tx = world.store.read().await.unwrap();
+    let all = approvals::of_subject(&mut tx, ApprovalAction::Payout, "S-1").await;
+    let ids: Vec<ApprovalId> = all.unwrap().iter().map(|it| it.id).collect();
+    assert_eq!(ids, [third.id, second.id, first.id]);
+}
+
+/// The engine of a process whose clock is far ahead of the others'.
+fn ahead_of(world: &World) -> Engine {
+    let ahead = Clock::manual(world.now() + TimeDelta::days(300));
+    Engine::new(
+        world.store.clone(),
+        ahead.clone(),
+        Ids::random(ahead),
+        POLICY,
+        "command-line".to_owned(),
+        Arc::new(NoBell),
+    )
+}
+
 async fn what_was_rejected_is_asked_again_only_when_it_shows_something_else(world: World) {
     let engine = world.engine("w");
     let first = ask(&world, payout("S-1", "100.00")).await;
@@ -498,15 +527,7 @@ async fn a_decision_by_a_clock_that_is_ahead_makes_the_job_due_all_the_same(worl
     let mut tx = run.begin().await.unwrap();
     let asked = run.request_approval(&mut tx, waiting(job.id, "S-1")).await;
     run.snooze(tx, next_day(&world), "waits").await.unwrap();
-    let ahead = Clock::manual(world.now() + TimeDelta::days(300));
-    let command_line = Engine::new(
-        world.store.clone(),
-        ahead.clone(),
-        Ids::random(ahead),
-        POLICY,
-        "command-line".to_owned(),
-        Arc::new(NoBell),
-    );
+    let command_line = ahead_of(&world);
     let id = asked.unwrap().id;
     command_line.sign(id, wang(), None).await.unwrap();
     command_line.sign(id, li(), None).await.unwrap();

@@ -6,6 +6,7 @@ mod accept;
 mod approvals;
 mod audit;
 mod authorizations;
+mod bank_accounts;
 mod claimers;
 mod execute;
 mod leases;

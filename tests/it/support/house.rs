@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clearday::clock::{Clock, Ids};
+use clearday::config::Approvals;
 use clearday::connectors::Now;
 use clearday::connectors::messages::{MessageSettings, Messages};
 use clearday::daemon::{Daemon, Parts};
@@ -56,6 +57,8 @@ pub(crate) struct House {
     pub(crate) mailroom: RunningMailroom,
     /// How daemons that are started from now on send messages.
     pub(crate) messages: MessageSettings,
+    /// From which amounts they ask two people.
+    pub(crate) approvals: Approvals,
     pub(crate) daemons: Vec<Daemon>,
     pub(crate) redis: Option<TestRedis>,
     pub(crate) statements: ScratchFolder,
@@ -101,6 +104,7 @@ impl House {
         let mailroom = RunningMailroom::start(now_of(&clock)).await;
         Self {
             messages: mailroom.settings(),
+            approvals: Approvals::default(),
             clock,
             store,
             sandbox,
@@ -134,7 +138,7 @@ impl House {
             banks: Arc::new(banks),
             deposit_texts: Arc::new([(sandbox_name(), DEPOSIT_TEXT.to_owned())].into()),
             charging: Arc::new(charging()),
-            approvals: Arc::default(),
+            approvals: Arc::new(self.approvals.clone()),
             messages: Arc::new(Messages::build(&self.messages, &now).unwrap()),
             pay_link: PayLinkTemplate::parse(PAY_LINK).ok(),
             statements: self.statements.path().to_owned(),

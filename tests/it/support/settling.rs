@@ -5,6 +5,7 @@ use chrono::{DateTime, NaiveTime};
 use clearday::config::Role;
 use clearday::domain::approval::{Approval, ApprovalState};
 use clearday::domain::fee::{FeeContract, Rounding};
+use clearday::domain::import::merchants::MerchantRow;
 use clearday::domain::job::{Job, JobState};
 use clearday::domain::ledger::Account;
 use clearday::domain::merchant::{CouponRule, Cycle, FundsFlow, Merchant, Payee, SettleBasis};
@@ -107,7 +108,7 @@ impl Numbered for Settlement {
 }
 
 impl House {
-    /// Writes a merchant down, or changes one.
+    /// Writes a merchant down, or changes one, the account included: nobody is asked.
     pub(crate) async fn import_merchant(&self, changed: Merchant) {
         let mut tx = self.store.begin().await.unwrap();
         let known = merchants::find(&mut tx, &changed.merchant_id)
@@ -118,6 +119,20 @@ impl House {
         let written = merchants::upsert_all(&mut tx, &[changed], self.clock.now()).await;
         assert_eq!(written.unwrap(), 1);
         tx.commit().await.unwrap();
+    }
+
+    /// A file says something else of a merchant who is known.
+    pub(crate) async fn import_file_about(&self, told: &Merchant) {
+        let row = MerchantRow {
+            line: 2,
+            merchant: Merchant {
+                contracts: Vec::new(),
+                ..told.clone()
+            },
+            contract: told.contracts[0].clone(),
+            is_hold_told: true,
+        };
+        self.engine().import_merchants(&[row]).await.unwrap();
     }
 
     pub(crate) async fn import_records(&self, told: &[Record]) {

@@ -257,6 +257,7 @@ fn told(sheet: &Sheet, line: &BankLine) -> String {
         "currency": line.amount.currency().code(),
         "booked_on": line.booked_on,
         "end_to_end_id": line.end_to_end_id,
+        "references": line.references,
         "text": line.text,
     })
     .to_string()

@@ -15,7 +15,7 @@ use crate::domain::reconciliation::bank::{Difference, at_risk};
 use crate::domain::reconciliation::{BreakKind, BreakName};
 use crate::engine::{Finished, Run, RunTx, WorkError};
 use crate::formats::camt053::BankStatement;
-use crate::store::bank_lines::{self, OpenInstruction};
+use crate::store::bank_lines::{self, OfflineNotShown, OpenInstruction};
 use crate::store::reconciliations::{self, NewBreak, NewRun};
 use crate::workers::suspense::{break_identity, unexplained_breaks};
 
@@ -34,6 +34,8 @@ pub(super) struct Found<'a> {
     open: Vec<OpenInstruction>,
     /// Those of them that should have been shown by now.
     overdue: Vec<OpenInstruction>,
+    /// Payments outside of clearday that should have been shown by now.
+    offline_overdue: Vec<OfflineNotShown>,
     /// What our books say lies at the bank at the end of the newest statement.
     ledger_balance: Money,
 }
@@ -52,10 +54,11 @@ pub(super) async fn complete<'a>(
     let name = bank.name().as_str();
     let until = day_end(newest.closing_on)?;
     let open = bank_lines::open_instructions(tx, name, until, OPEN_ORDERS_MAX).await?;
-    let overdue_before = match newest.closing_on.checked_sub_days(SHOWN_WITHIN) {
-        Some(day) => day_end(day)?,
-        None => DateTime::<Utc>::MIN_UTC,
-    };
+    let shown_by_now = newest.closing_on.checked_sub_days(SHOWN_WITHIN);
+    let shown_by_now = shown_by_now.unwrap_or(NaiveDate::MIN);
+    let overdue_before = day_end(shown_by_now)?;
+    let offline_overdue =
+        bank_lines::offline_not_shown(tx, name, shown_by_now, OPEN_ORDERS_MAX).await?;
     let overdue = open
         .iter()
         .filter(|order| order.created_at < overdue_before)
@@ -68,6 +71,7 @@ pub(super) async fn complete<'a>(
         findings,
         open,
         overdue,
+        offline_overdue,
         ledger_balance: Money::from_minor(minor, currency),
     })
 }
@@ -181,6 +185,9 @@ fn breaks(run: &Run, bank: &ChannelName, found: &Found<'_>) -> Result<Vec<NewBre
     for order in &found.overdue {
         breaks.push(order_break(run, bank, order));
     }
+    for claim in &found.offline_overdue {
+        breaks.push(claim_break(run, bank, claim));
+    }
     breaks.sort_by(|one, other| one.identity.cmp(&other.identity));
     breaks.dedup_by(|one, other| one.identity == other.identity);
     Ok(breaks)
@@ -220,22 +227,47 @@ fn line_break(
 
 /// We ordered it, and the bank has not paid it: our books are ahead of the bank's.
 fn order_break(run: &Run, bank: &ChannelName, order: &OpenInstruction) -> NewBreak {
-    let id = order.end_to_end_id.as_str();
+    let detail = json!({
+        "ours": amount(order.amount),
+        "theirs": null,
+        "ordered_at": order.created_at,
+    });
+    missing_break(
+        run,
+        bank,
+        order.end_to_end_id.as_str(),
+        order.amount,
+        &detail,
+    )
+}
+
+/// Two people say that this bank paid it, and the bank does not.
+fn claim_break(run: &Run, bank: &ChannelName, claim: &OfflineNotShown) -> NewBreak {
+    let detail = json!({
+        "ours": amount(claim.amount),
+        "theirs": null,
+        "paid_offline_on": claim.paid_on,
+    });
+    missing_break(run, bank, &claim.bank_reference, claim.amount, &detail)
+}
+
+fn missing_break(
+    run: &Run,
+    bank: &ChannelName,
+    number: &str,
+    amount: Money,
+    detail: &Value,
+) -> NewBreak {
     NewBreak {
         id: run.engine().ids().uuid(),
-        identity: break_identity(bank, BreakName::MissingTheirs, id),
+        identity: break_identity(bank, BreakName::MissingTheirs, number),
         break_name: BreakName::MissingTheirs.as_str(),
         kind: BreakKind::Payout.as_str(),
-        record_no: id.to_owned(),
+        record_no: number.to_owned(),
         channel_trade_no: String::new(),
-        detail: json!({
-            "ours": amount(order.amount),
-            "theirs": null,
-            "ordered_at": order.created_at,
-        })
-        .to_string(),
-        at_risk_minor: order.amount.minor_units(),
-        currency: order.amount.currency().code(),
+        detail: detail.to_string(),
+        at_risk_minor: amount.minor_units(),
+        currency: amount.currency().code(),
     }
 }
 
