@@ -13,6 +13,7 @@ use super::supervisor;
 use crate::clock::{Clock, Ids};
 use crate::config::Settings;
 use crate::daemon::{Daemon, Parts, until_told_to_stop};
+use crate::domain::settlement_run::public::{BankDay, BankDays};
 use crate::http::{self, Api, Facts, ReadinessCheck};
 use crate::schedule;
 use crate::store::Store;
@@ -71,6 +72,17 @@ pub(super) struct Serving {
     pub(super) address: std::net::SocketAddr,
 }
 
+fn bank_days(settings: &Settings) -> BankDays {
+    let banks = settings.banks.iter().map(|bank| {
+        let day = BankDay {
+            cutoff: bank.cutoff,
+            zone: bank.zone,
+        };
+        (bank.name.clone(), day)
+    });
+    banks.collect()
+}
+
 /// Starts a daemon with its schedules and its HTTP server.
 pub(super) fn start(
     settings: &Settings,
@@ -97,6 +109,7 @@ pub(super) fn start(
             "in-process"
         },
         zone: PAGE_ZONE,
+        banks: bank_days(settings),
     };
     let api = Api::new(
         daemon.engine().clone(),

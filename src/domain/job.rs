@@ -168,6 +168,14 @@ impl JobState {
             Self::Ready | Self::Done | Self::Dead | Self::Cancelled => false,
         }
     }
+
+    /// Whether nobody works on the job any more.
+    pub const fn is_ended(self) -> bool {
+        match self {
+            Self::Done | Self::Dead | Self::Cancelled => true,
+            Self::Ready | Self::Running | Self::Cancelling => false,
+        }
+    }
 }
 
 /// How urgent a job is within its queue; the most urgent that is due runs first.

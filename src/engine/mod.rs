@@ -34,7 +34,7 @@ pub use explain::Waiting;
 pub use import::ImportError;
 pub use leases::Held;
 pub use operate::OperateError;
-pub use run::{Finished, Run, RunTx};
+pub use run::{Finished, Run, RunTx, ShownSettlement};
 pub use settlements::{
     NewOfflinePayment, OfflinePaymentError, OfflinePaymentRegistered,
     consents as settlement_consents, progress as settlement_progress,

@@ -9,7 +9,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use clearday_jobs::{JobId, JobKind};
+use clearday_jobs::{JobId, JobKind, SettlementId};
 use tracing::error;
 
 use super::accept::{Acceptance, Submission};
@@ -33,9 +33,32 @@ pub struct RunTx {
     tx: Tx,
     due: BTreeSet<JobKind>,
     pending: Pending,
+    shown: Vec<ShownSettlement>,
+}
+
+/// A settlement about which something was shown in a transaction: its job is made due before the commit.
+#[derive(Clone, Debug)]
+pub struct ShownSettlement {
+    /// The settlement.
+    pub id: SettlementId,
+    /// What showed it, for the key of a job that follows one that has ended.
+    pub cause: String,
+    /// What happened, for people.
+    pub reason: String,
 }
 
 impl RunTx {
+    /// Remembers whose job is to be made due when everything else of the transaction is done. Jobs are locked after
+    /// settlements, by everybody: a job that holds one settlement may wait for its own row.
+    pub fn wake_later(&mut self, shown: ShownSettlement) {
+        self.shown.push(shown);
+    }
+
+    /// What is to be made due now.
+    pub fn take_shown(&mut self) -> Vec<ShownSettlement> {
+        std::mem::take(&mut self.shown)
+    }
+
     /// What the commit adds to the audit chain, after the job's own row: the chain is locked last.
     pub(super) const fn pending(&mut self) -> &mut Pending {
         &mut self.pending
@@ -92,6 +115,7 @@ impl Run {
             tx: self.engine.store().begin().await?,
             due: BTreeSet::new(),
             pending: Pending::default(),
+            shown: Vec::new(),
         })
     }
 

@@ -19,7 +19,7 @@ use crate::domain::calendar::Calendar;
 use crate::domain::china::china_day;
 use crate::domain::merchant::{Merchant, Payee};
 use crate::domain::settlement_run::decide::{Consent, Consents};
-use crate::domain::settlement_run::public::{self, Progress, Today, facts_of};
+use crate::domain::settlement_run::public::{self, BankDays, Progress, Today, facts_of};
 use crate::domain::settlement_run::request::{
     ClaimTerms, Request, claim_request, consent, payout_request, payout_subject, release_request,
 };
@@ -55,21 +55,22 @@ pub async fn consents(
     Ok(consents)
 }
 
-/// What the merchant is told of a settlement at `now`.
+/// What the merchant is told of a settlement at `now`; `banks` says until when banks take orders.
 pub async fn progress(
     tx: &mut Tx,
     settlement: &Settlement,
     merchant: &Merchant,
+    banks: &BankDays,
     now: DateTime<Utc>,
 ) -> Result<Progress, StoreError> {
     let consents = consents(tx, settlement, &merchant.payee, None, now).await?;
-    let date = now.with_timezone(&merchant.zone).date_naive();
     let calendar = Calendar::find(&settlement.calendar);
     let today = Today {
-        date,
-        next_business_day: calendar.and_then(|it| it.next_business_day_on_or_after(date).ok()),
+        now,
+        calendar: calendar.as_ref(),
+        banks,
     };
-    let facts = facts_of(settlement, &consents, merchant.is_held, today);
+    let facts = facts_of(settlement, &consents, merchant, today);
     Ok(public::progress(&facts))
 }
 
@@ -187,21 +188,13 @@ impl Run {
             return Ok(settlement.job_id);
         }
         if let Some(job) = jobs::lock(tx, settlement.job_id).await?
-            && !is_ended(&job)
+            && !job.state.is_ended()
         {
             self.wake(tx, job.id, reason).await?;
             return Ok(job.id);
         }
         self.follow_up(tx, again(settlement, cause, Source::FollowUp))
             .await
-    }
-}
-
-fn is_ended(job: &crate::domain::job::Job) -> bool {
-    use crate::domain::job::JobState;
-    match job.state {
-        JobState::Done | JobState::Dead | JobState::Cancelled => true,
-        JobState::Ready | JobState::Running | JobState::Cancelling => false,
     }
 }
 
@@ -408,7 +401,7 @@ impl Engine {
     ) -> Result<(JobId, Vec<JobKind>), OfflinePaymentError> {
         let reason = "a part is said to be paid offline";
         if let Some(job) = jobs::lock(tx, settlement.job_id).await?
-            && !is_ended(&job)
+            && !job.state.is_ended()
         {
             let due = self.wake_in(tx, job.id, reason).await?;
             return Ok((job.id, due.into_iter().collect()));

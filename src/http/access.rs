@@ -366,6 +366,7 @@ mod tests {
     use super::super::Facts;
     use super::*;
     use crate::clock::{Clock, Ids};
+    use crate::domain::settlement_run::public::BankDays;
     use crate::engine::{Engine, NoBell, Policy};
     use crate::store::Store;
 
@@ -389,6 +390,7 @@ mod tests {
             environment: "test".to_owned(),
             queue: "in-process",
             zone: chrono_tz::UTC,
+            banks: BankDays::new(),
         };
         Api::new(engine, Vec::new(), Vec::new(), facts)
     }

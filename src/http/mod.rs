@@ -53,6 +53,7 @@ pub use view::{
 use auth::People;
 
 use crate::config::Person;
+use crate::domain::settlement_run::public::BankDays;
 use crate::engine::Engine;
 
 /// A request that takes longer is given up. Above the database's own time-outs, so that these
@@ -68,6 +69,8 @@ pub struct Facts {
     pub queue: &'static str,
     /// The zone in which the pages tell the time.
     pub zone: Tz,
+    /// Until when banks take orders.
+    pub banks: BankDays,
 }
 
 /// What every handler may use; cheap to clone.

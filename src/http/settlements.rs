@@ -19,7 +19,7 @@ use super::auth::Caller;
 use super::paging::{Limit, Page};
 use super::problem::{Problem, ProblemKind};
 use super::view::{PublicStateName, SettlementStateName};
-use crate::domain::settlement_run::public::{PartProgress, Progress};
+use crate::domain::settlement_run::public::{BankDays, PartProgress, Progress};
 use crate::domain::settlement_run::{Claim, Instruction, Part, Settlement};
 use crate::engine::{
     Engine, NewOfflinePayment, OfflinePaymentError, OfflinePaymentRegistered, Source,
@@ -356,12 +356,16 @@ impl From<SettlementEntry> for SettlementEventView {
 
 impl SettlementDetail {
     /// Everything about one settlement; `None` when there is no such settlement.
-    pub async fn load(engine: &Engine, id: SettlementId) -> Result<Option<Self>, StoreError> {
+    pub async fn load(
+        engine: &Engine,
+        banks: &BankDays,
+        id: SettlementId,
+    ) -> Result<Option<Self>, StoreError> {
         let mut tx = engine.store().read().await?;
         let Some(settlement) = settlements::find(&mut tx, id).await? else {
             return Ok(None);
         };
-        let view = view_of(&mut tx, settlement, engine.clock().now()).await?;
+        let view = view_of(&mut tx, settlement, banks, engine.clock().now()).await?;
         let timeline = settlements::timeline(&mut tx, id).await?;
         Ok(Some(Self {
             settlement: view,
@@ -373,12 +377,13 @@ impl SettlementDetail {
 async fn view_of(
     tx: &mut Tx,
     settlement: Settlement,
+    banks: &BankDays,
     now: DateTime<Utc>,
 ) -> Result<SettlementView, StoreError> {
     let merchant = merchants::find(tx, &settlement.merchant_id).await?;
     let merchant = merchant
         .ok_or_else(|| StoreError::corrupt("merchant_id", "a settled merchant is not known"))?;
-    let told = settlement_progress(tx, &settlement, &merchant, now).await?;
+    let told = settlement_progress(tx, &settlement, &merchant, banks, now).await?;
     Ok(SettlementView::new(settlement, &told))
 }
 
@@ -415,7 +420,7 @@ pub(super) async fn list(
     Extension(parameters): Extension<Parameters>,
 ) -> Result<Json<SettlementList>, Problem> {
     let (filter, limit) = (filter_of(&parameters)?, Limit::of(&parameters)?);
-    let page = load_page(&api.engine, &filter, limit).await?;
+    let page = load_page(&api.engine, &api.facts.banks, &filter, limit).await?;
     Ok(Json(SettlementList {
         settlements: page.rows,
         next: page.next,
@@ -425,6 +430,7 @@ pub(super) async fn list(
 /// One page of settlements.
 pub(super) async fn load_page(
     engine: &Engine,
+    banks: &BankDays,
     filter: &SettlementFilter,
     limit: Limit,
 ) -> Result<Page<SettlementView, SettlementId>, StoreError> {
@@ -432,7 +438,7 @@ pub(super) async fn load_page(
     let now = engine.clock().now();
     let mut views = Vec::new();
     for settlement in settlements::list(&mut tx, filter, limit.to_load()).await? {
-        views.push(view_of(&mut tx, settlement, now).await?);
+        views.push(view_of(&mut tx, settlement, banks, now).await?);
     }
     Ok(Page::cut(views, limit, |view| view.settlement_id))
 }
@@ -461,7 +467,7 @@ pub(super) async fn show(
     State(api): State<Api>,
     Path(id): Path<String>,
 ) -> Result<Json<SettlementDetail>, Problem> {
-    let detail = SettlementDetail::load(&api.engine, settlement_id(&id)?).await?;
+    let detail = SettlementDetail::load(&api.engine, &api.facts.banks, settlement_id(&id)?).await?;
     detail.map(Json).ok_or_else(|| no_such(&id))
 }
 

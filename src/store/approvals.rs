@@ -20,10 +20,14 @@ macro_rules! approval_columns {
 statements! {
     FIND = concat!("SELECT ", approval_columns!(), " FROM approvals WHERE id = $1");
     LOCK = concat!("SELECT ", approval_columns!(), " FROM approvals WHERE id = $1"), postgres " FOR UPDATE";
+    /// The one in force comes first whatever the clocks of several daemons say: there is one at most, and what was
+    /// rejected or superseded is older.
     OF_SUBJECT = concat!("SELECT ", approval_columns!(), " FROM approvals WHERE action = $1 AND subject = $2 \
-                          ORDER BY requested_at DESC, id DESC");
+                          ORDER BY CASE WHEN state IN ('requested', 'approved') THEN 0 ELSE 1 END, \
+                          requested_at DESC, id DESC");
     LOCK_NEWEST = concat!("SELECT ", approval_columns!(), " FROM approvals WHERE action = $1 AND subject = $2 \
-                           ORDER BY requested_at DESC, id DESC LIMIT 1"), postgres " FOR UPDATE";
+                           ORDER BY CASE WHEN state IN ('requested', 'approved') THEN 0 ELSE 1 END, \
+                           requested_at DESC, id DESC LIMIT 1"), postgres " FOR UPDATE";
     /// Nothing is written where another request for the subject came into force meanwhile.
     INSERT = "INSERT INTO approvals (id, action, subject, shown, digest, merchant_id, payee, amount_minor, currency, \
               value_on, rule, state, maker, made_at, checker, checked_at, rejected_by, reason, job_id, version, \

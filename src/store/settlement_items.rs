@@ -10,6 +10,7 @@ use super::jobs::{bound, parse};
 use super::records::RecordRow;
 use super::statement::statements;
 use super::{StoreError, Timestamp, Tx, on_both};
+use crate::domain::merchant::SettleBasis;
 use crate::domain::record::RecordKind;
 use crate::domain::settlement_run::collect::{Candidate, Item, Original};
 
@@ -41,8 +42,6 @@ statements! {
     LAST_DEPOSIT = "SELECT MAX(e.accounting_on) FROM journal_entries e JOIN postings p ON p.entry_id = e.id \
                     WHERE e.identity >= 'deposit:' AND e.identity < 'deposit;' \
                     AND p.credit_account = 'channel_receivable' AND p.credit_owner = $1";
-    MARK = "UPDATE records SET settlement_id = $1 WHERE settlement_id IS NULL AND (kind, record_no) IN \
-            (SELECT kind, record_no FROM settlement_items WHERE settlement_id = $1)";
     ITEMS = "SELECT kind, record_no, amount_minor, funded_coupon_minor, credit_minor, merchant_fee_minor, \
              original_record_no FROM settlement_items \
              WHERE settlement_id = $1 AND (kind, record_no) > ($2, $3) ORDER BY kind, record_no LIMIT $4";
@@ -138,38 +137,85 @@ pub async fn originals(
     Ok(found)
 }
 
-/// Writes the items of a settlement down and marks their records as settled; returns how many were marked. When some
-/// are missing, the caller gives up, and this transaction with it.
+/// Writes the items of a settlement down, which are sorted by kind and number, and marks their records as settled;
+/// returns how many were marked. A record that may not be settled any more on this basis is not: then the caller gives
+/// up, and this transaction with it.
 pub async fn insert(
     tx: &mut Tx,
     settlement_id: SettlementId,
     items: &[Item],
+    basis: SettleBasis,
 ) -> Result<u64, StoreError> {
-    for chunk in items.chunks(CHUNK_ITEMS_MAX) {
-        on_both!(tx, Db, connection => {
-            let mut query = QueryBuilder::<Db>::new(
-                "INSERT INTO settlement_items (kind, record_no, settlement_id, amount_minor, funded_coupon_minor, \
-                 credit_minor, merchant_fee_minor, original_record_no) ",
-            );
-            query.push_values(chunk, |mut row, item| {
-                row.push_bind(item.kind.as_str())
-                    .push_bind(item.record_no.as_str())
-                    .push_bind(settlement_id.0)
-                    .push_bind(item.amount.minor_units())
-                    .push_bind(item.funded_coupon.minor_units())
-                    .push_bind(item.credit.minor_units())
-                    .push_bind(item.merchant_fee.minor_units())
-                    .push_bind(item.original.as_ref().map(Reference::as_str));
-            });
-            query.build().execute(connection).await?;
-        });
+    let mut marked = 0_u64;
+    for of_kind in items.chunk_by(|one, next| one.kind == next.kind) {
+        for chunk in of_kind.chunks(CHUNK_ITEMS_MAX) {
+            insert_sorted(tx, settlement_id, chunk).await?;
+            marked = marked.saturating_add(mark_sorted(tx, settlement_id, chunk, basis).await?);
+        }
     }
+    Ok(marked)
+}
+
+async fn insert_sorted(
+    tx: &mut Tx,
+    settlement_id: SettlementId,
+    items: &[Item],
+) -> Result<(), StoreError> {
+    on_both!(tx, Db, connection => {
+        let mut query = QueryBuilder::<Db>::new(
+            "INSERT INTO settlement_items (kind, record_no, settlement_id, amount_minor, funded_coupon_minor, \
+             credit_minor, merchant_fee_minor, original_record_no) ",
+        );
+        query.push_values(items, |mut row, item| {
+            row.push_bind(item.kind.as_str())
+                .push_bind(item.record_no.as_str())
+                .push_bind(settlement_id.0)
+                .push_bind(item.amount.minor_units())
+                .push_bind(item.funded_coupon.minor_units())
+                .push_bind(item.credit.minor_units())
+                .push_bind(item.merchant_fee.minor_units())
+                .push_bind(item.original.as_ref().map(Reference::as_str));
+        });
+        query.build().execute(connection).await?;
+    });
+    Ok(())
+}
+
+/// Marks records of one kind, if they are still as they were collected: a break may have been opened, or a mark taken
+/// away, since they were read. In the order of their numbers, as everybody does who marks many; the bounds keep
+/// Postgres near them.
+async fn mark_sorted(
+    tx: &mut Tx,
+    settlement_id: SettlementId,
+    items: &[Item],
+    basis: SettleBasis,
+) -> Result<u64, StoreError> {
+    let (Some(first), Some(last)) = (items.first(), items.last()) else {
+        return Ok(0);
+    };
     Ok(on_both!(tx, Db, connection => {
-        sqlx::query(MARK.text::<Db>())
-            .bind(settlement_id.0)
-            .execute(connection)
-            .await?
-            .rows_affected()
+        let mut query = QueryBuilder::<Db>::new("UPDATE records SET settlement_id = ");
+        query.push_bind(settlement_id.0);
+        query.push(" WHERE kind = ").push_bind(first.kind.as_str());
+        query.push(" AND record_no >= ").push_bind(first.record_no.as_str());
+        query.push(" AND record_no <= ").push_bind(last.record_no.as_str());
+        query.push(" AND record_no IN (");
+        let mut list = query.separated(", ");
+        for item in items {
+            list.push_bind(item.record_no.as_str());
+        }
+        query.push(
+            ") AND settlement_id IS NULL AND status = 'succeeded' AND booking IN ('by_funder', 'coupon_excluded') \
+             AND NOT EXISTS (SELECT 1 FROM breaks b WHERE b.kind = records.kind AND b.record_no = records.record_no \
+             AND b.state = 'open')",
+        );
+        match basis {
+            SettleBasis::Captured => {}
+            SettleBasis::Reconciled | SettleBasis::Funded => {
+                query.push(" AND reconciled_run_id IS NOT NULL");
+            }
+        }
+        query.build().persistent(false).execute(connection).await?.rows_affected()
     }))
 }
 

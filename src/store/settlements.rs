@@ -35,7 +35,8 @@ statements! {
     PARTS = "SELECT part_no, amount_minor, currency, state, reason, updated_at FROM settlement_parts \
              WHERE settlement_id = $1 ORDER BY part_no";
     INSTRUCTIONS = "SELECT i.part_no, i.generation, i.end_to_end_id, i.operation_id, i.approval_id, i.bank, \
-                    i.payee_account_no, i.payee_name, i.remittance, i.state, i.debited_on, i.debit_no, i.created_at, i.updated_at, \
+                    i.payee_account_no, i.payee_name, i.remittance, i.state, i.debited_on, i.debit_no, i.unsent_at, \
+                    i.created_at, i.updated_at, \
                     o.job_id AS operation_job_id, o.generation AS operation_generation, \
                     o.idempotency_key AS operation_key, o.state AS operation_state, \
                     o.intended_at AS operation_intended_at, o.updated_at AS operation_updated_at \
@@ -74,7 +75,10 @@ statements! {
                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'open', NULL, $13, $13)";
     MOVE_INSTRUCTION = "UPDATE payout_instructions SET state = $3, debited_on = COALESCE($4, debited_on), \
                         debit_no = COALESCE($5, debit_no), updated_at = $6 WHERE end_to_end_id = $1 AND state = $2";
+    /// A day that is known is not changed.
+    DATE = "UPDATE settlements SET due_on = $2, calendar_version = $3 WHERE id = $1 AND due_on IS NULL";
     ASKED = "UPDATE payout_instructions SET updated_at = $2 WHERE end_to_end_id = $1";
+    UNSENT = "UPDATE payout_instructions SET unsent_at = $2 WHERE end_to_end_id = $1";
     CLAIM = "INSERT INTO offline_payments (id, settlement_id, part_no, amount_minor, currency, bank, paid_on, \
              bank_reference, proof_sha256, registered_by, approval_id, state, debited_on, registered_at, updated_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'registered', NULL, $12, $12)";
@@ -82,18 +86,18 @@ statements! {
                   debit_no = COALESCE($5, debit_no), updated_at = $6 WHERE id = $1 AND state = $2";
     TIMELINE = "SELECT version, occurred_at, part_no, event, state, reason, job_id FROM settlement_events \
                 WHERE settlement_id = $1 ORDER BY version";
-    /// Merchants that we pay and that have something to settle or to pay, one page after the other.
-    WITH_WORK = "SELECT m.merchant_id, m.currency FROM merchants m \
-                 WHERE m.funds_flow = 'collected' AND m.merchant_id > $1 \
-                 AND (EXISTS (SELECT 1 FROM records r WHERE r.merchant_id = m.merchant_id AND r.currency = m.currency \
+    /// Merchants that have something to settle, if it is for us to settle, or to pay, one page after the other.
+    WITH_WORK = "SELECT m.merchant_id, m.currency FROM merchants m WHERE m.merchant_id > $1 \
+                 AND (m.funds_flow = 'collected' \
+                 AND EXISTS (SELECT 1 FROM records r WHERE r.merchant_id = m.merchant_id AND r.currency = m.currency \
                  AND r.settlement_id IS NULL AND r.status = 'succeeded' AND r.occurred_at < $2) \
                  OR EXISTS (SELECT 1 FROM settlements s WHERE s.merchant_id = m.merchant_id AND s.currency = m.currency \
                  AND s.state IN ('calculated', 'approved'))) ORDER BY m.merchant_id LIMIT $3";
     /// Whose business nobody can settle, because their policy is not known.
-    WITHOUT_POLICY = "SELECT DISTINCT r.merchant_id FROM records r \
+    WITHOUT_POLICY = "SELECT DISTINCT r.merchant_id, r.currency FROM records r \
                       WHERE r.settlement_id IS NULL AND r.status = 'succeeded' AND r.occurred_at < $1 \
-                      AND NOT EXISTS (SELECT 1 FROM merchants m WHERE m.merchant_id = r.merchant_id) \
-                      ORDER BY r.merchant_id LIMIT $2";
+                      AND NOT EXISTS (SELECT 1 FROM merchants m WHERE m.merchant_id = r.merchant_id \
+                      AND m.currency = r.currency) ORDER BY r.merchant_id, r.currency LIMIT $2";
 }
 
 /// One line of a settlement's timeline.
@@ -451,6 +455,26 @@ async fn append_history(
     Ok(())
 }
 
+/// Writes down the day on which a settlement is paid, and the version of the calendar that gave it; `false` when there
+/// is one already.
+pub async fn date(
+    tx: &mut Tx,
+    id: SettlementId,
+    due_on: NaiveDate,
+    calendar_version: &str,
+) -> Result<bool, StoreError> {
+    let dated = on_both!(tx, Db, connection => {
+        sqlx::query(DATE.text::<Db>())
+            .bind(id.0)
+            .bind(due_on.to_string())
+            .bind(calendar_version)
+            .execute(connection)
+            .await?
+            .rows_affected()
+    });
+    Ok(dated == 1)
+}
+
 /// Moves a part from one state to another; `false` when it was not there.
 pub async fn move_part(
     tx: &mut Tx,
@@ -570,6 +594,22 @@ pub async fn note_asked(
     Ok(())
 }
 
+/// Notes when the call of an instruction failed before anything left, or that it may have left from now on.
+pub async fn note_unsent(
+    tx: &mut Tx,
+    end_to_end_id: &Reference,
+    unsent_at: Option<DateTime<Utc>>,
+) -> Result<(), StoreError> {
+    on_both!(tx, Db, connection => {
+        sqlx::query(UNSENT.text::<Db>())
+            .bind(end_to_end_id.as_str())
+            .bind(unsent_at.map(Timestamp))
+            .execute(connection)
+            .await?;
+    });
+    Ok(())
+}
+
 /// Writes a claim down.
 ///
 /// # Errors
@@ -648,14 +688,14 @@ pub async fn merchants_with_work(
         .collect()
 }
 
-/// Up to `limit` merchants with business before `until` that were never imported.
+/// Up to `limit` merchants with business before `until` in a currency in which they were never imported, each with it.
 pub async fn merchants_without_policy(
     tx: &mut Tx,
     until: DateTime<Utc>,
     limit: usize,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<Vec<(String, String)>, StoreError> {
     Ok(on_both!(tx, Db, connection => {
-        sqlx::query_scalar(WITHOUT_POLICY.text::<Db>())
+        sqlx::query_as(WITHOUT_POLICY.text::<Db>())
             .bind(Timestamp(until))
             .bind(bound(limit))
             .fetch_all(connection)
@@ -834,6 +874,7 @@ struct InstructionRow {
     state: String,
     debited_on: Option<String>,
     debit_no: Option<String>,
+    unsent_at: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
     operation_job_id: Uuid,
@@ -873,6 +914,7 @@ impl TryFrom<InstructionRow> for Instruction {
             state: parse("state", &row.state)?,
             debited_on: day("debited_on", row.debited_on)?,
             debit_no: row.debit_no,
+            unsent_at: row.unsent_at.map(|at| at.0),
             created_at: row.created_at.0,
             updated_at: row.updated_at.0,
         })

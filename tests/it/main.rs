@@ -28,6 +28,7 @@ mod reconcile_files;
 mod reconciliation;
 mod schedule;
 mod second_payment;
+mod settlement_follow_up;
 mod settlement_run;
 mod setup_import;
 mod small_payments;

@@ -11,7 +11,7 @@ use clearday::domain::settlement_run::public::PublicState;
 use clearday::domain::settlement_run::{PartState, Settlement, SettlementState};
 use clearday::store::settlements;
 use clearday::verify::verify;
-use clearday_jobs::{JobKind, Reference};
+use clearday_jobs::{Currency, JobKind, Money, Reference};
 
 use crate::support::house::{House, Mode};
 use crate::support::in_both_modes;
@@ -108,14 +108,19 @@ async fn fan_out(house: House) {
     of_nobody.merchant_id = "M-3".parse().unwrap();
     house.import_merchant(merchant("M-2")).await;
     house.import_merchant(merchant("M-4")).await;
-    house.import_records(&[of_another, of_nobody]).await;
+    let mut in_dollars = payment("P-4", 5_000, "2026-03-02T11:00:00+08:00");
+    let dollar = Currency::parse("USD").unwrap();
+    in_dollars.amount = Money::from_minor(5_000, dollar);
+    in_dollars.fee = Money::from_minor(0, dollar);
+    let told = [of_another, of_nobody, in_dollars];
+    house.import_records(&told).await;
     house.clock_shows("2026-03-03T09:00:00");
     let payload = r#"{"version":1,"through":"2026-03-02"}"#;
     let all = house.submit(JobKind::SettlementRun, "all", payload).await;
     let done = house.job_reaches(all, JobState::Done).await;
     assert_eq!(
         done.note,
-        "2 merchants to settle, each in a job of its own; merchants with business that were never imported: M-3"
+        "2 merchants to settle, each in a job of its own; business of merchants that were never imported with its currency: M-1 (USD), M-3 (CNY)"
     );
     for job in house.all_jobs().await {
         house.job_rests(job.id).await;
@@ -306,6 +311,10 @@ async fn bank_down(house: House) {
     let sent = house.part_becomes(PartState::Sent).await;
     let waiting = house.job_waits(sent.job_id, "is unavailable").await;
     assert_eq!(waiting.attempt, 0, "a payment in the open burns no attempt");
+    assert_eq!(
+        house.told_words().await,
+        "awaiting_payment bank_unavailable 2026-03-03"
+    );
     for minute in [10, 20, 30] {
         house.clock_shows(&format!("2026-03-03T09:{minute}:00"));
         house.job_rests(sent.job_id).await;

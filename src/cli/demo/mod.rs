@@ -118,13 +118,14 @@ async fn finish(
     out: &mut (dyn Write + Send),
 ) -> Result<(), CliError> {
     if !args.once {
+        // The address is the last thing said: whoever waits for it may stop listening.
         tell(
             out,
-            &format!("\nThe page is at http://{} until Ctrl-C.", serving.address),
+            "\nThere are pages of /settlements, /breaks, /approvals and /jobs.",
         )?;
         tell(
             out,
-            "See also /settlements, /breaks, /approvals and /jobs there.",
+            &format!("The page is at http://{} until Ctrl-C.", serving.address),
         )?;
         until_told_to_stop(serving.daemon.stopping())
             .await

@@ -66,8 +66,8 @@ pub fn claim_subject(id: OfflinePaymentId) -> String {
     format!("offline_payment:{id}")
 }
 
-/// Asks to pay what of a settlement was not paid offline, on its due date or today if that is over. `asked` counts how
-/// often it is asked.
+/// Asks to pay what of a settlement goes to this account, neither what was paid offline nor what went elsewhere, on its
+/// due date or today if that is over. `asked` counts how often it is asked.
 ///
 /// # Errors
 /// When the parts cannot be added up.
@@ -78,11 +78,7 @@ pub fn payout_request(
     today: NaiveDate,
 ) -> Result<Request, clearday_jobs::MoneyError> {
     let mut amount = Money::from_minor(0, settlement.currency);
-    let by_bank = settlement
-        .parts
-        .iter()
-        .filter(|part| part.state != PartState::PaidOffline);
-    for part in by_bank {
+    for part in settlement.parts.iter().filter(|part| goes_to(part, payee)) {
         amount = amount.checked_add(part.amount)?;
     }
     Ok(Request {
@@ -109,6 +105,17 @@ pub fn payout_request(
         payee: account_of(payee),
         value_on: settlement.due_on.map(|due_on| due_on.max(today)),
     })
+}
+
+/// Whether the bank was told to pay a part to this account, or was not told anything yet. So what people are asked
+/// stays the same while the parts that they agreed to leave one by one.
+fn goes_to(part: &Part, payee: &Payee) -> bool {
+    part.state != PartState::PaidOffline
+        && part.instruction().is_none_or(|told| {
+            told.bank == payee.bank
+                && told.payee_account_no == payee.account_no
+                && told.payee_name == payee.account_name
+        })
 }
 
 /// Asks to pay a part again whose instruction is dead; none for a part that was never sent.

@@ -97,6 +97,8 @@ pub struct Instruction {
     pub debited_on: Option<NaiveDate>,
     /// The bank's number of that line.
     pub debit_no: Option<String>,
+    /// When its call last failed before anything left; none once it may have left.
+    pub unsent_at: Option<DateTime<Utc>>,
     /// When it was written down.
     pub created_at: DateTime<Utc>,
     /// When the bank last said something about it.

@@ -416,9 +416,9 @@ fn concerns_of(queues: &[QueueRow], approvals_waiting: i64, breaks_open: i64) ->
         });
     }
     if breaks_open > 0 {
-        let breaks = if breaks_open == 1 { "break" } else { "breaks" };
+        let noun = if breaks_open == 1 { "break" } else { "breaks" };
         concerns.push(Concern {
-            text: format!("{breaks_open} open {breaks}"),
+            text: format!("{breaks_open} open {noun}"),
             link: breaks::OPEN.to_owned(),
         });
     }

@@ -42,7 +42,7 @@ pub(in crate::http) async fn list(
     Extension(parameters): Extension<Parameters>,
 ) -> Result<Response, Problem> {
     let (filter, limit) = (filter_of(&parameters)?, Limit::of(&parameters)?);
-    let page = load_page(&api.engine, &filter, limit).await?;
+    let page = load_page(&api.engine, &api.facts.banks, &filter, limit).await?;
     render(&SettlementsPage {
         shell: Shell::new(&api, Some(caller), "settlements"),
         states: state_choices(&filter),
@@ -57,7 +57,7 @@ pub(in crate::http) async fn show(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let detail = SettlementDetail::load(&api.engine, settlement_id(&id)?).await?;
+    let detail = SettlementDetail::load(&api.engine, &api.facts.banks, settlement_id(&id)?).await?;
     let detail = detail.ok_or_else(|| no_such(&id))?;
     render(&SettlementPage {
         shell: Shell::new(&api, Some(caller), "settlements"),

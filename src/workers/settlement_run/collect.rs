@@ -261,7 +261,7 @@ pub(super) async fn collect(run: &Run, scope: Scope<'_>) -> Result<Collected, Wo
     if !settlements::insert(&mut tx, new, run.now()).await? {
         return Err(lost(id));
     }
-    let marked = settlement_items::insert(&mut tx, id, &draft.items).await?;
+    let marked = settlement_items::insert(&mut tx, id, &draft.items, merchant.settle_basis).await?;
     if u64::try_from(draft.items.len()) != Ok(marked) {
         return Err(lost(id));
     }

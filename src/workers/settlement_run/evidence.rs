@@ -4,6 +4,8 @@
 //! however often it is read. A second debit for a part that is paid is booked, too, to what the merchant owes back; the
 //! caller shows it as a break.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clearday_jobs::{ChannelName, MerchantId, Money, OfflinePaymentId, Reference, SettlementId};
 
@@ -19,7 +21,7 @@ use crate::domain::settlement_run::{
     ClaimEvent, ClaimState, DebitLine, Instruction, InstructionState, PartEvent, SettlementEvent,
     SettlementState,
 };
-use crate::engine::{Run, RunTx, WorkError};
+use crate::engine::{Run, RunTx, ShownSettlement, WorkError};
 use crate::store::ledger::{self, FactOutcome};
 use crate::store::settlements;
 use crate::workers::calls::conclude;
@@ -146,7 +148,7 @@ pub(in crate::workers) async fn confirm_part(
         note(&mut mover, &fact, entry).await?;
         twice
     };
-    wake(&mut mover, debit, "a debit is on the statement").await?;
+    wake(&mut mover, debit, "a debit is on the statement");
     Ok(shown)
 }
 
@@ -358,7 +360,7 @@ pub(in crate::workers) async fn return_part(
     let returned = events::payout_returned(occasion, &whose, credit.bank, credit.amount);
     let entry = mover.book([returned]).await?;
     note(&mut mover, &fact, entry).await?;
-    wake(&mut mover, credit, "a payment came back").await?;
+    wake(&mut mover, credit, "a payment came back");
     Ok(Shown::Booked)
 }
 
@@ -451,15 +453,33 @@ async fn note(
     }
 }
 
-/// The settlement's job looks at what the line changed.
-async fn wake(mover: &mut Mover<'_>, line: &BankFact<'_>, reason: &str) -> Result<(), WorkError> {
-    let cause = format!("evidence:{}:{}", line.bank, line.number);
-    let run = mover.run();
-    let settlement = mover.settlement.clone();
-    let job_id = run
-        .wake_settlement(mover.tx, &settlement, &cause, reason)
-        .await?;
-    mover.hand_to(job_id, reason).await
+/// The settlement's job looks at what the line changed, when [`wake_all`] makes it due.
+fn wake(mover: &mut Mover<'_>, line: &BankFact<'_>, reason: &str) {
+    mover.tx.wake_later(ShownSettlement {
+        id: mover.settlement.id,
+        cause: format!("evidence:{}:{}", line.bank, line.number),
+        reason: reason.to_owned(),
+    });
+}
+
+/// Makes the jobs due of every settlement that the lines of a transaction changed: after all of them, because a job may
+/// wait for a settlement that is held here while it is itself waited for; and in the order of the jobs.
+pub(in crate::workers) async fn wake_all(run: &Run, tx: &mut RunTx) -> Result<(), WorkError> {
+    let mut by_job = BTreeMap::new();
+    for shown in tx.take_shown() {
+        if let Some(settlement) = settlements::find(tx, shown.id).await? {
+            by_job.entry((settlement.job_id, shown.id)).or_insert(shown);
+        }
+    }
+    for shown in by_job.into_values() {
+        let mut mover = Mover::hold(run, tx, shown.id).await?;
+        let settlement = mover.settlement.clone();
+        let job_id = run
+            .wake_settlement(mover.tx, &settlement, &shown.cause, &shown.reason)
+            .await?;
+        mover.hand_to(job_id, &shown.reason).await?;
+    }
+    Ok(())
 }
 
 fn second_debit_of(mover: &Mover<'_>, part_no: u32) -> Shown {

@@ -22,15 +22,16 @@ use self::moves::Mover;
 pub use self::pay::end_to_end_id;
 use super::Workbench;
 use super::booking::book_records;
+use crate::domain::calendar::Calendar;
 use crate::domain::china::china_day;
-use crate::domain::merchant::{FundsFlow, Merchant, ends_at};
+use crate::domain::merchant::{FundsFlow, Merchant, due_on, ends_at};
 use crate::domain::settlement_run::decide::{NextStep, Situation, decide};
 use crate::domain::settlement_run::request::{payout_request, refusals, release_request};
 use crate::domain::settlement_run::{PartEvent, Settlement, SettlementEvent};
 use crate::engine::{
     Finished, PeopleNeeded, Run, Source, Submission, WorkError, settlement_consents,
 };
-use crate::store::{approvals, merchants, settlements};
+use crate::store::{approvals, jobs, merchants, settlements};
 
 /// Merchants whose jobs are accepted in one transaction.
 const PAGE: usize = 200;
@@ -48,6 +49,8 @@ const ZONES: TimeDelta = TimeDelta::hours(36);
 pub(super) enum Progress {
     /// It is a step further.
     Made,
+    /// Nobody answered about one of its parts, which is asked for again then; why. What else it needs goes on.
+    Unanswered(DateTime<Utc>, String),
     /// Nothing changes before then; why.
     Waits(DateTime<Utc>, String),
     /// This job is through with it.
@@ -101,12 +104,16 @@ async fn fan_out(run: &Run, asked: &SettlementRun) -> Result<Finished, WorkError
     }
 }
 
-fn fan_out_note(count: usize, strangers: &[String]) -> String {
+fn fan_out_note(count: usize, strangers: &[(String, String)]) -> String {
     let merchants = if count == 1 { "merchant" } else { "merchants" };
     let mut note = format!("{count} {merchants} to settle, each in a job of its own");
     if !strangers.is_empty() {
-        note.push_str("; merchants with business that were never imported: ");
-        note.push_str(&strangers.join(", "));
+        let named: Vec<String> = strangers
+            .iter()
+            .map(|(merchant, currency)| format!("{merchant} ({currency})"))
+            .collect();
+        note.push_str("; business of merchants that were never imported with its currency: ");
+        note.push_str(&named.join(", "));
     }
     note
 }
@@ -149,9 +156,9 @@ async fn settle(
         )));
     }
     if merchant.funds_flow == FundsFlow::Direct {
-        let tx = run.begin().await?;
         let note = format!("the channel pays {merchant_id} itself (direct): nothing is paid out");
-        return run.done(tx, &note).await;
+        // What was collected before the channel did is paid all the same.
+        return pay_all(bench, run, &merchant, Gathered::Nothing(note)).await;
     }
     let over_at = ends_at(&merchant, asked.through).unwrap_or(DateTime::<Utc>::MAX_UTC);
     if run.now() < over_at {
@@ -159,9 +166,34 @@ async fn settle(
         let note = format!("{} is not over yet for {merchant_id}", asked.through);
         return run.snooze(tx, over_at, &note).await;
     }
+    let gathered = match gather(bench, run, &merchant, asked.through).await {
+        Ok(note) => Gathered::All(note),
+        // Trying again cannot help, and what is under way must not wait for whoever can.
+        Err(WorkError::Invalid(why)) => Gathered::Refused(why),
+        Err(error) => return Err(error),
+    };
+    pay_all(bench, run, &merchant, gathered).await
+}
+
+/// What collecting came to.
+enum Gathered {
+    /// Everything that may be collected is; what was passed over.
+    All(Option<String>),
+    /// Nothing is for us to collect; why.
+    Nothing(String),
+    /// It cannot go on before somebody puts something right; what.
+    Refused(String),
+}
+
+/// Books what is to be booked, and collects what is to be collected; returns what was passed over.
+async fn gather(
+    bench: &Workbench,
+    run: &Run,
+    merchant: &Merchant,
+    through: NaiveDate,
+) -> Result<Option<String>, WorkError> {
     book_records(run).await?;
-    let withheld = collect_all(bench, run, &merchant, asked.through).await?;
-    pay_all(bench, run, &merchant, withheld).await
+    collect_all(bench, run, merchant, through).await
 }
 
 async fn load_merchant(run: &Run, merchant_id: &MerchantId) -> Result<Merchant, WorkError> {
@@ -209,7 +241,7 @@ async fn pay_all(
     bench: &Workbench,
     run: &Run,
     merchant: &Merchant,
-    withheld: Option<String>,
+    gathered: Gathered,
 ) -> Result<Finished, WorkError> {
     let mut tx = run.read().await?;
     let (id, currency) = (&merchant.merchant_id, merchant.currency);
@@ -220,7 +252,7 @@ async fn pay_all(
     for settlement_id in open {
         match pay_one(bench, run, &merchant.merchant_id, settlement_id).await? {
             Progress::Made => {}
-            Progress::Waits(until, reason) => {
+            Progress::Unanswered(until, reason) | Progress::Waits(until, reason) => {
                 if wait.as_ref().is_none_or(|(earliest, _)| until < *earliest) {
                     wait = Some((until, reason));
                 }
@@ -229,14 +261,27 @@ async fn pay_all(
         }
     }
     let tx = run.begin().await?;
-    if let Some((until, reason)) = wait {
-        return run.snooze(tx, until, &reason).await;
+    match (wait, gathered) {
+        (Some((until, reason)), Gathered::All(_) | Gathered::Nothing(_)) => {
+            run.snooze(tx, until, &reason).await
+        }
+        (Some((until, reason)), Gathered::Refused(why)) => {
+            let note = format!("{reason}; nothing more is collected: {why}");
+            run.snooze(tx, until, &note).await
+        }
+        (None, Gathered::Refused(why)) => Err(WorkError::Invalid(why)),
+        (None, Gathered::Nothing(why)) => {
+            ends.push(why);
+            run.done(tx, &ends.join("; ")).await
+        }
+        (None, Gathered::All(withheld)) => {
+            if ends.is_empty() {
+                ends.push(format!("nothing is to be paid to {id}"));
+            }
+            ends.extend(withheld);
+            run.done(tx, &ends.join("; ")).await
+        }
     }
-    if ends.is_empty() {
-        ends.push(format!("nothing is to be paid to {id}"));
-    }
-    ends.extend(withheld);
-    run.done(tx, &ends.join("; ")).await
 }
 
 /// Brings one settlement as far as it goes.
@@ -246,10 +291,22 @@ async fn pay_one(
     merchant_id: &MerchantId,
     id: SettlementId,
 ) -> Result<Progress, WorkError> {
+    // What nobody answered about says why better than the wait that follows from it.
+    let mut unanswered: Option<(DateTime<Utc>, String)> = None;
     for _ in 0..STEPS_MAX {
         match step(bench, run, merchant_id, id).await? {
             Progress::Made => {}
-            ended @ (Progress::Waits(..) | Progress::Ended(_)) => return Ok(ended),
+            Progress::Unanswered(until, reason) => {
+                if unanswered.as_ref().is_none_or(|(first, _)| until < *first) {
+                    unanswered = Some((until, reason));
+                }
+            }
+            Progress::Waits(until, reason) => {
+                let first = unanswered.filter(|(first, _)| *first <= until);
+                let (until, reason) = first.unwrap_or((until, reason));
+                return Ok(Progress::Waits(until, reason));
+            }
+            ended @ Progress::Ended(_) => return Ok(ended),
         }
     }
     Err(WorkError::Invalid(format!(
@@ -281,7 +338,7 @@ async fn step(
     .await?;
     drop(tx);
     if settlement.job_id != job_id {
-        return take_over(run, &settlement).await;
+        return take_over(run, id).await;
     }
     let bank = bench.banks.find(&merchant.payee.bank);
     let decision = decide(&Situation {
@@ -289,6 +346,7 @@ async fn step(
         consents: &consents,
         is_held: merchant.is_held,
         bank: bank.map(pay::promises_of),
+        payment_day: payment_day(&merchant, &settlement),
         zone: merchant.zone,
         now: run.now(),
     });
@@ -311,7 +369,8 @@ async fn step(
             claims::move_claim(run, &settlement, claim, event).await?;
             Ok(Progress::Made)
         }
-        NextStep::TakeApproval(_)
+        NextStep::Date(_)
+        | NextStep::TakeApproval(_)
         | NextStep::RevokeApproval
         | NextStep::Release(_)
         | NextStep::Close => {
@@ -321,11 +380,25 @@ async fn step(
     }
 }
 
-/// The job that was in charge has ended.
-async fn take_over(run: &Run, settlement: &Settlement) -> Result<Progress, WorkError> {
+/// The day on which a settlement is paid, as the calendar of this release knows it.
+fn payment_day(merchant: &Merchant, settlement: &Settlement) -> Option<NaiveDate> {
+    let calendar = Calendar::find(&settlement.calendar)?;
+    due_on(&merchant.cycle, &calendar, settlement.period_last()).ok()
+}
+
+/// Takes a settlement from a job that has ended. Several jobs may find it in nobody's hands at once: the first one keeps
+/// it.
+async fn take_over(run: &Run, id: SettlementId) -> Result<Progress, WorkError> {
     let mut tx = run.begin().await?;
-    let mut mover = Mover::hold_decided(run, &mut tx, settlement).await?;
-    let reason = format!("job {} has ended", settlement.job_id);
+    let mut mover = Mover::hold(run, &mut tx, id).await?;
+    let in_charge = mover.settlement.job_id;
+    let job = jobs::lock(mover.tx, in_charge).await?;
+    if job.is_some_and(|job| !job.state.is_ended()) {
+        let number = mover.settlement.sequence_no;
+        let note = format!("job {in_charge} sees to settlement {number}");
+        return Ok(Progress::Ended(note));
+    }
+    let reason = format!("job {in_charge} has ended");
     mover.hand_to(run.job().id, &reason).await?;
     run.checkpoint(tx).await?;
     Ok(Progress::Made)
@@ -336,6 +409,11 @@ async fn move_on(run: &Run, settlement: &Settlement, decision: &NextStep) -> Res
     let mut tx = run.begin().await?;
     let mut mover = Mover::hold_decided(run, &mut tx, settlement).await?;
     match decision {
+        NextStep::Date(day) => {
+            let calendar = Calendar::find(&settlement.calendar);
+            let version = calendar.as_ref().map_or("", Calendar::version);
+            mover.date(*day, version).await?;
+        }
         NextStep::TakeApproval(approval) => {
             let event = SettlementEvent::Approve;
             let reason = format!("approval {approval} allows it to be paid");

@@ -123,6 +123,21 @@ impl<'a> Mover<'a> {
         self.record(event.as_str(), None, reason).await
     }
 
+    /// Writes the day down on which it is paid.
+    pub(super) async fn date(
+        &mut self,
+        due_on: NaiveDate,
+        calendar_version: &str,
+    ) -> Result<(), WorkError> {
+        let id = self.settlement.id;
+        if !settlements::date(self.tx, id, due_on, calendar_version).await? {
+            return Err(lost(id));
+        }
+        self.settlement.due_on = Some(due_on);
+        let reason = format!("calendar {calendar_version} says that it is paid on {due_on}");
+        self.record("date", None, &reason).await
+    }
+
     /// Puts another job in charge.
     pub(super) async fn hand_to(&mut self, job_id: JobId, reason: &str) -> Result<(), WorkError> {
         if self.settlement.job_id == job_id {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::moves::{Mover, on, payout_subject};
 use super::{Progress, Workbench};
-use crate::connectors::{Bank, Evidence, PayoutOrder, PayoutState};
+use crate::connectors::{Bank, ChannelError, Evidence, PayoutOrder, PayoutState};
 use crate::domain::audit::{AuditAction, AuditEntry, CLEARDAY};
 use crate::domain::china::china_day;
 use crate::domain::ledger::events;
@@ -49,6 +49,8 @@ struct Told<'a> {
     payee_account_no: &'a str,
     payee_name: &'a str,
     remittance: &'a str,
+    /// Whether every call of it so far failed before anything left.
+    is_unsent: bool,
 }
 
 impl<'a> Told<'a> {
@@ -61,6 +63,7 @@ impl<'a> Told<'a> {
             payee_account_no: &instruction.payee_account_no,
             payee_name: &instruction.payee_name,
             remittance: &instruction.remittance,
+            is_unsent: instruction.unsent_at.is_some(),
         }
     }
 }
@@ -120,6 +123,7 @@ pub(super) async fn pay_out(
         payee_account_no: &payee.account_no,
         payee_name: &payee.account_name,
         remittance: &remittance,
+        is_unsent: true,
     };
     send(run, bank, &told).await
 }
@@ -154,6 +158,11 @@ async fn send(run: &Run, bank: &Bank, told: &Told<'_>) -> Result<Progress, WorkE
         idempotency_key: &told.operation.idempotency_key,
     };
     let answer = bank.pay_out(&order).await;
+    if told.is_unsent && is_unsent(&answer) {
+        let mut tx = run.begin().await?;
+        settlements::note_unsent(&mut tx, told.end_to_end_id, Some(run.now())).await?;
+        run.checkpoint(tx).await?;
+    }
     match sort_answer(run, told.operation, answer).await {
         Ok(Learned::Succeeded(answer)) => match view(&answer.state) {
             // A bank that takes an order and does not know it says nothing.
@@ -176,9 +185,37 @@ async fn send(run: &Run, bank: &Bank, told: &Told<'_>) -> Result<Progress, WorkE
             let seen = observed(&why, run.now());
             record(run, told, &AnswerDecision::Reject(why), &seen).await
         }
-        Err(failure @ WorkError::Unavailable { .. }) => Ok(asked_later(run, told, &failure)),
+        Err(failure @ WorkError::Unavailable { .. }) => asked_later(run, told, &failure).await,
         Err(error) => Err(error),
     }
+}
+
+/// Whether a call failed before the bank was told anything, or with the bank's word that it did nothing.
+fn is_unsent<Answer>(answer: &Result<Answer, ChannelError>) -> bool {
+    match answer {
+        Err(ChannelError::Unavailable(_)) => true,
+        // The bank's own words would be evidence; without them it was ourselves who objected.
+        Err(ChannelError::Invalid(trouble)) => trouble.evidence.is_none(),
+        Ok(_) | Err(ChannelError::Unknown(_) | ChannelError::Declined { .. }) => false,
+    }
+}
+
+/// Sends an order again under its key. From before the call on it may have left: whoever waits for silence to prove it
+/// dead counts from now. Nobody may have said meanwhile that it was paid otherwise.
+async fn send_again(
+    run: &Run,
+    bank: &Bank,
+    decided: &Settlement,
+    told: &Told<'_>,
+) -> Result<Progress, WorkError> {
+    let mut tx = run.begin().await?;
+    Mover::hold_decided(run, &mut tx, decided).await?;
+    operations::note_resent(&mut tx, told.operation.id, run.now()).await?;
+    if told.is_unsent {
+        settlements::note_unsent(&mut tx, told.end_to_end_id, None).await?;
+    }
+    run.checkpoint(tx).await?;
+    send(run, bank, told).await
 }
 
 /// What an answer that is no "not found" means for a part that is not known to the bank yet.
@@ -195,11 +232,15 @@ fn meaning(view: &BankView, part: PartState) -> AnswerDecision {
 }
 
 /// A question changes nothing and may be put again. With a payment in the open the job must not run out of attempts,
-/// so it waits instead of failing.
-fn asked_later(run: &Run, told: &Told<'_>, failure: &WorkError) -> Progress {
-    let now = run.now();
-    let until = ask_again_at(told.operation.intended_at, now);
-    Progress::Waits(until, failure.to_string())
+/// so it waits instead of failing; and the other parts do not wait for this one.
+async fn asked_later(
+    run: &Run,
+    told: &Told<'_>,
+    failure: &WorkError,
+) -> Result<Progress, WorkError> {
+    note_asked(run, told.end_to_end_id).await?;
+    let until = ask_again_at(told.operation.intended_at, run.now());
+    Ok(Progress::Unanswered(until, failure.to_string()))
 }
 
 /// Asks the bank what became of the newest instruction about a part.
@@ -225,14 +266,13 @@ pub(super) async fn query(
         return record(run, &told, &AnswerDecision::Reject(why.to_owned()), &seen).await;
     }
     let Some(bank) = bench.banks.find(&instruction.bank) else {
-        return Ok(asked_later(run, &told, &not_configured(&instruction.bank)));
+        return asked_later(run, &told, &not_configured(&instruction.bank)).await;
     };
     let answer = match bank.query(&instruction.end_to_end_id).await {
         Ok(answer) => answer,
         Err(error) => {
             let failure = crate::workers::calls::channel_failure(bank.name(), &error);
-            note_asked(run, &instruction.end_to_end_id).await?;
-            return Ok(asked_later(run, &told, &failure));
+            return asked_later(run, &told, &failure).await;
         }
     };
     let decision = decide_answer(
@@ -244,19 +284,9 @@ pub(super) async fn query(
         run.now(),
     );
     if decision == AnswerDecision::Replay {
-        note_resent(run, settlement, &told).await?;
-        return send(run, bank, &told).await;
+        return send_again(run, bank, settlement, &told).await;
     }
     record(run, &told, &decision, &answer.evidence).await
-}
-
-/// From here on the order may have left once more: whoever waits for silence to prove it dead counts from now. Nobody
-/// may have said meanwhile that it was paid otherwise.
-async fn note_resent(run: &Run, decided: &Settlement, told: &Told<'_>) -> Result<(), WorkError> {
-    let mut tx = run.begin().await?;
-    Mover::hold_decided(run, &mut tx, decided).await?;
-    operations::note_resent(&mut tx, told.operation.id, run.now()).await?;
-    run.checkpoint(tx).await
 }
 
 fn view(state: &PayoutState) -> BankView {
@@ -326,7 +356,7 @@ async fn record(
         AnswerDecision::Wait(until, reason) => {
             settlements::note_asked(&mut tx, told.end_to_end_id, run.now()).await?;
             run.checkpoint(tx).await?;
-            return Ok(Progress::Waits(*until, reason.clone()));
+            return Ok(Progress::Unanswered(*until, reason.clone()));
         }
     };
     if mover.part(part_no)?.state.after(event).is_none() {

@@ -27,6 +27,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 
+use crate::support::sandbox::bank_days;
 use crate::support::servers::TestDatabase;
 
 /// The API over an empty database, at noon.
@@ -77,6 +78,7 @@ impl Site {
             environment: "test".to_owned(),
             queue: "in-process",
             zone: chrono_tz::Asia::Shanghai,
+            banks: bank_days(),
         };
         Self {
             router: router(Api::new(engine.clone(), people, checks, facts)),

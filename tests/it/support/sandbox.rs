@@ -10,6 +10,7 @@ use clearday::connectors::{
     Bank, BankAccount, BankConnector, BankSettings, Banks, Channel, ChannelSettings, Channels, Now,
     SandboxSettings, Timeouts,
 };
+use clearday::domain::settlement_run::public::{BankDay, BankDays};
 use clearday_jobs::{ChannelName, Currency, Money, Reference};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -90,7 +91,11 @@ pub(crate) fn banks(base_url: &str, request_timeout: Duration, now: &Now) -> Ban
         payout_max: None,
         processing_window: Duration::ZERO,
     };
-    Banks::build([(bank_name(), settings)], now).unwrap()
+    let capped = BankSettings {
+        payout_max: Some(cny(5_000)),
+        ..settings.clone()
+    };
+    Banks::build([(bank_name(), settings), (capped_bank_name(), capped)], now).unwrap()
 }
 
 pub(crate) fn bank(banks: &Banks) -> &Bank {
@@ -99,6 +104,22 @@ pub(crate) fn bank(banks: &Banks) -> &Bank {
 
 pub(crate) fn bank_name() -> ChannelName {
     ChannelName::new("sandbox_bank").unwrap()
+}
+
+/// Until when they take orders.
+pub(crate) fn bank_days() -> BankDays {
+    let day = BankDay {
+        cutoff: NaiveTime::from_hms_opt(17, 0, 0).unwrap(),
+        zone: chrono_tz::Asia::Shanghai,
+    };
+    [bank_name(), capped_bank_name()]
+        .map(|bank| (bank, day))
+        .into()
+}
+
+/// The same bank, under a name by which it pays ¥50.00 at most at once.
+pub(crate) fn capped_bank_name() -> ChannelName {
+    ChannelName::new("capped_bank").unwrap()
 }
 
 pub(crate) fn sandbox_name() -> ChannelName {

@@ -20,7 +20,7 @@ use clearday_jobs::{Currency, JobId, JobKind, Reference};
 use rust_decimal::Decimal;
 
 use super::house::{House, eventually};
-use super::sandbox::{bank_name, cny};
+use super::sandbox::{bank_days, bank_name, cny};
 
 /// An account that the sandbox bank pays to.
 pub(crate) const GOOD_ACCOUNT: &str = "6222020200008888";
@@ -214,9 +214,15 @@ impl House {
         let mut tx = self.store.read().await.unwrap();
         let merchant = merchants::find(&mut tx, &settlement.merchant_id).await;
         let merchant = merchant.unwrap().unwrap();
-        settlement_progress(&mut tx, settlement, &merchant, self.clock.now())
-            .await
-            .unwrap()
+        settlement_progress(
+            &mut tx,
+            settlement,
+            &merchant,
+            &bank_days(),
+            self.clock.now(),
+        )
+        .await
+        .unwrap()
     }
 
     /// The same of the newest settlement of M-1, on one line: state, reason and expected day.

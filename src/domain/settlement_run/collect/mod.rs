@@ -97,6 +97,8 @@ pub enum WithheldReason {
     NotReconciled,
     /// The channel has not handed its money over yet.
     NotFunded,
+    /// It takes back a payment that is none of this merchant's in this currency.
+    ForeignPayment(Reference),
     /// No fee was agreed for its day.
     NoContract(NaiveDate),
 }
@@ -109,6 +111,10 @@ impl std::fmt::Display for WithheldReason {
             Self::OpenBreak(name) => write!(f, "it is in an open break ({name})"),
             Self::NotReconciled => f.write_str("no statement of the channel has shown it yet"),
             Self::NotFunded => f.write_str("the channel has not handed its money over yet"),
+            Self::ForeignPayment(number) => write!(
+                f,
+                "it takes back payment {number}, which is of another merchant or in another currency"
+            ),
             Self::NoContract(day) => write!(f, "no fee contract holds on {day}"),
         }
     }
@@ -271,9 +277,15 @@ fn ready_by<'a>(
         return Err(WithheldReason::NotFunded);
     }
     // A refund gives back by the contract that its payment was charged by.
-    let original = candidate.record.original_record_no.as_ref();
+    let number = candidate.record.original_record_no.as_ref();
+    let original = number.and_then(|number| books.originals.get(number));
+    if let Some(Original { record, .. }) = original
+        && (record.merchant_id != books.merchant.merchant_id
+            || record.amount.currency() != books.merchant.currency)
+    {
+        return Err(WithheldReason::ForeignPayment(record.record_no.clone()));
+    }
     let captured = original
-        .and_then(|number| books.originals.get(number))
         .map(|original| accounting_day(books.merchant, original.record.occurred_at.to_utc()));
     let day = captured.unwrap_or(day);
     contract_on(&books.merchant.contracts, day).ok_or(WithheldReason::NoContract(day))

@@ -539,3 +539,24 @@ proptest! {
         prop_assert_eq!(fees(&at_once), fees(&before) + fees(&after));
     }
 }
+
+#[test]
+fn a_refund_of_a_payment_that_is_not_the_merchants_is_withheld_alone() {
+    let mut of_another = payment("P-2", 5_000);
+    of_another.record.merchant_id = "M-2".parse().unwrap();
+    let mut in_dollars = payment("P-3", 5_000);
+    in_dollars.record.amount = Money::from_minor(5_000, Currency::parse("USD").unwrap());
+    let originals = originals(&[payment("P-1", 10_000), of_another, in_dollars]);
+    let candidates = [
+        refund("R-1", "P-1", 1_000),
+        refund("R-2", "P-2", 1_000),
+        refund("R-3", "P-3", 1_000),
+        refund("R-4", "unknown", 1_000),
+    ];
+    let plan = plan_with(&merchant(), None, &candidates, &originals);
+    let settled: Vec<String> = lines(&plan.draft.unwrap());
+    assert_eq!(settled, ["R-1 -10.00 -0.06", "R-4 -10.00 0.00"]);
+    let withheld: Vec<_> = plan.withheld.into_iter().map(|it| it.reason).collect();
+    let foreign = |number: &str| WithheldReason::ForeignPayment(number.parse().unwrap());
+    assert_eq!(withheld, [foreign("P-2"), foreign("P-3")]);
+}

@@ -75,6 +75,8 @@ pub struct Situation<'a> {
     pub is_held: bool,
     /// What the merchant's bank promises; none when it is not configured.
     pub bank: Option<BankPromises>,
+    /// The day on which it is paid by today's calendar, if that knows it.
+    pub payment_day: Option<NaiveDate>,
     /// Where the merchant is.
     pub zone: Tz,
     /// The instant.
@@ -114,6 +116,8 @@ pub enum NextStep {
     Leave(String),
     /// Nothing changes before then; why.
     Snooze(DateTime<Utc>, String),
+    /// The calendar knows by now on which day it is paid.
+    Date(NaiveDate),
     /// Ask people about paying it.
     AskForPayout,
     /// People agreed to pay it.
@@ -147,6 +151,13 @@ pub fn decide(situation: &Situation<'_>) -> NextStep {
     let settlement = situation.settlement;
     if settlement.state == SettlementState::CarriedOver {
         return NextStep::Finished(carried_over_words(settlement));
+    }
+    // Before anything else: people agree to the day, too.
+    if settlement.due_on.is_none()
+        && !settlement.is_paid_in_full()
+        && let Some(day) = situation.payment_day
+    {
+        return NextStep::Date(day);
     }
     let mut wait: Option<(DateTime<Utc>, String)> = None;
     let mut left: Option<String> = None;
@@ -351,7 +362,10 @@ fn in_flight_need(situation: &Situation<'_>, part: &Part) -> Need {
         return Need::Leave(format!("part {number} left without an instruction"));
     };
     let (again, reason) = match part.state {
-        PartState::Sent => (now, String::new()),
+        PartState::Sent => (
+            ask_again_at(instruction.created_at, instruction.updated_at),
+            sent_words(part, instruction),
+        ),
         PartState::Unknown => (
             ask_again_at(instruction.created_at, instruction.updated_at),
             unknown_words(part, instruction),
@@ -386,6 +400,13 @@ fn in_flight_need(situation: &Situation<'_>, part: &Part) -> Need {
             ),
         ),
     }
+}
+
+fn sent_words(part: &Part, instruction: &Instruction) -> String {
+    format!(
+        "part {} ({}) has not reached bank {}, or nobody knows; it is asked again",
+        part.part_no, instruction.end_to_end_id, instruction.bank
+    )
 }
 
 fn unknown_words(part: &Part, instruction: &Instruction) -> String {

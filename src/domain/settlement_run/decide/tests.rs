@@ -64,6 +64,7 @@ fn instruction(state: PartState) -> Option<Instruction> {
         state,
         debited_on: None,
         debit_no: None,
+        unsent_at: None,
         created_at: due(),
         updated_at: due(),
     })
@@ -147,6 +148,7 @@ fn situation<'a>(settlement: &'a Settlement, consents: &'a Consents) -> Situatio
         consents,
         is_held: false,
         bank: Some(PROMISES),
+        payment_day: None,
         zone: chrono_tz::Asia::Shanghai,
         now: due(),
     }
@@ -189,7 +191,8 @@ fn short(step: &NextStep) -> String {
         NextStep::Finished(_) => "Finished".to_owned(),
         NextStep::Leave(_) => "Leave".to_owned(),
         NextStep::Snooze(until, _) => format!("Snooze {}", until.format("%H:%M:%S")),
-        NextStep::AskForPayout
+        NextStep::Date(_)
+        | NextStep::AskForPayout
         | NextStep::TakeApproval(_)
         | NextStep::RevokeApproval
         | NextStep::AskForRelease(_)
@@ -326,11 +329,11 @@ planned, registered, asked: Snooze 03:00:01
 planned, registered, given: MoveClaim approve
 planned, registered, refused: MoveClaim refuse
 planned, waiting, not asked: MoveClaim count
-sent, registered, not asked: Query
-sent, registered, asked: Query
+sent, registered, not asked: Snooze 02:00:05
+sent, registered, asked: Snooze 02:00:05
 sent, registered, given: MoveClaim approve
 sent, registered, refused: MoveClaim refuse
-sent, waiting, not asked: Query
+sent, waiting, not asked: Snooze 02:00:05
 unknown, registered, not asked: Snooze 02:00:05
 unknown, registered, asked: Snooze 02:00:05
 unknown, registered, given: MoveClaim approve
@@ -396,6 +399,47 @@ fn nothing_is_sent_before_its_day_without_a_date_or_while_held() {
 }
 
 #[test]
+fn a_day_that_becomes_known_is_written_down_before_anybody_is_asked() {
+    let day = instant("2027-01-04T00:00:00Z").date_naive();
+    let mut table = Vec::new();
+    for state in SettlementState::ALL {
+        for part_state in [
+            PartState::Planned,
+            PartState::Accepted,
+            PartState::Confirmed,
+        ] {
+            let mut undated = settlement(*state, vec![part(part_state)]);
+            undated.due_on = None;
+            let consents = about_payout(Consent::NotAsked);
+            let mut known = situation(&undated, &consents);
+            known.payment_day = Some(day);
+            let step = short(&decide(&known));
+            let mut dated = undated.clone();
+            dated.due_on = Some(day);
+            known.settlement = &dated;
+            let after = short(&decide(&known));
+            table.push(format!("{state}, {part_state}: {step}, then {after}"));
+        }
+    }
+    assert_eq!(
+        table.join("\n"),
+        "\
+calculated, planned: Date, then AskForPayout
+calculated, accepted: Date, then Snooze 02:10:00
+calculated, confirmed: Close, then Close
+carried_over, planned: Finished, then Finished
+carried_over, accepted: Finished, then Finished
+carried_over, confirmed: Finished, then Finished
+approved, planned: Date, then RevokeApproval
+approved, accepted: Date, then Snooze 02:10:00
+approved, confirmed: Close, then Close
+paid, planned: Date, then AskForPayout
+paid, accepted: Date, then Snooze 02:10:00
+paid, confirmed: Finished, then Finished"
+    );
+}
+
+#[test]
 fn a_settlement_ends_when_every_part_is_paid() {
     let both = vec![part(PartState::Confirmed), part(PartState::PaidOffline)];
     let open = settlement(SettlementState::Approved, both.clone());
@@ -421,6 +465,40 @@ fn an_unknown_outcome_is_asked_for_without_end() {
         situation.now += TimeDelta::days(days) + TimeDelta::minutes(10);
         assert_eq!(decide(&situation), NextStep::Query(1), "after {days} days");
     }
+}
+
+#[test]
+fn a_part_that_nobody_answers_about_does_not_hold_up_the_next_one() {
+    let mut table = Vec::new();
+    for state in PartState::ALL.iter().filter(|state| state.is_in_flight()) {
+        let asked = instant("2026-03-03T02:01:00Z");
+        let mut first = part(*state);
+        for instruction in &mut first.instructions {
+            instruction.updated_at = asked;
+        }
+        let second = Part {
+            part_no: 2,
+            ..part(PartState::Planned)
+        };
+        let both = settlement(SettlementState::Approved, vec![first.clone(), second]);
+        let alone = settlement(SettlementState::Approved, vec![first]);
+        let consents = about_payout(Consent::Given(APPROVAL));
+        let step = |of| {
+            let mut asked_just_now = situation(of, &consents);
+            asked_just_now.now = asked;
+            decide(&asked_just_now)
+        };
+        assert_eq!(step(&both), NextStep::PayOut(2, APPROVAL), "{state}");
+        table.push(format!("{state}: {}", short(&step(&alone))));
+    }
+    assert_eq!(
+        table.join("\n"),
+        "\
+sent: Snooze 02:01:15
+unknown: Snooze 02:01:15
+accepted: Snooze 02:11:00
+bounced: Snooze 02:11:00"
+    );
 }
 
 #[test]

@@ -3,11 +3,16 @@
 //! The four are a pure function of where the settlement is and what is proved. An unknown outcome is never shown as a
 //! failure, and what was paid offline is never shown as not due.
 
-use chrono::NaiveDate;
-use clearday_jobs::Money;
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono_tz::Tz;
+use clearday_jobs::{ChannelName, Money};
 
 use super::decide::{Consent, Consents};
 use super::{ClaimState, Part, PartState, Settlement, SettlementState};
+use crate::domain::calendar::Calendar;
+use crate::domain::merchant::Merchant;
 use crate::domain::words::words;
 
 words! {
@@ -48,6 +53,8 @@ words! {
         AboutToBeSent = "about_to_be_sent",
         /// Somebody says that it was paid offline; a second person must agree.
         OfflineToBeApproved = "offline_to_be_approved",
+        /// The bank could not be told yet; nothing left.
+        BankUnavailable = "bank_unavailable",
         /// The bank is being told.
         Sent = "sent",
         /// The bank was told, and its answer was lost; it is asked.
@@ -58,6 +65,8 @@ words! {
         OnStatement = "on_statement",
         /// 线下已付: it was paid outside of clearday.
         PaidOffline = "paid_offline",
+        /// It was never sent: something about it cannot be so.
+        NeverSent = "never_sent",
         /// The bank refused it.
         RejectedByBank = "rejected_by_bank",
         /// 退票: the money came back.
@@ -143,6 +152,10 @@ impl PublicReason {
                 zh: "已登记线下付款，待第二人审批",
                 en: "registered as paid offline; a second person has yet to approve",
             },
+            Self::BankUnavailable => Texts {
+                zh: "银行暂时无法连接，将自动重试",
+                en: "the bank cannot be reached; it is tried again",
+            },
             Self::Sent => Texts {
                 zh: "付款指令正在提交银行",
                 en: "the instruction is being sent to the bank",
@@ -162,6 +175,10 @@ impl PublicReason {
             Self::PaidOffline => Texts {
                 zh: "线下已付",
                 en: "paid offline",
+            },
+            Self::NeverSent => Texts {
+                zh: "付款指令有误，未提交银行，待两人放行重付或登记线下付款",
+                en: "never sent to the bank; two people must release it or an offline payment be registered",
             },
             Self::RejectedByBank => Texts {
                 zh: "银行拒付，待两人放行重付或登记线下付款",
@@ -210,6 +227,10 @@ pub struct PartFacts {
     pub leave: Leave,
     /// Whether it is said to be paid offline.
     pub claimed: Claimed,
+    /// Whether its newest instruction provably did not leave.
+    pub is_unsent: bool,
+    /// The day on which a bank pays it that was told when it was, or is told now.
+    pub paid_on: Option<NaiveDate>,
 }
 
 /// What a settlement is shown from.
@@ -223,8 +244,6 @@ pub struct PublicFacts {
     pub due_on: Option<NaiveDate>,
     /// The day it is where the merchant is.
     pub today: NaiveDate,
-    /// The next day, today included, on which banks pay; if it is known.
-    pub next_business_day: Option<NaiveDate>,
     /// Nothing is paid to the merchant for now.
     pub is_held: bool,
     /// Its parts.
@@ -259,21 +278,54 @@ pub struct PartProgress {
     pub expected_on: Option<NaiveDate>,
 }
 
-/// The day it is, and what is known of the days that follow.
+/// When a bank takes its last order of a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Today {
-    /// Where the merchant is.
-    pub date: NaiveDate,
-    /// The next day, today included, on which banks pay; if it is known.
-    pub next_business_day: Option<NaiveDate>,
+pub struct BankDay {
+    /// An order that comes at this time of day or later is paid on the bank's next day.
+    pub cutoff: NaiveTime,
+    /// Whose wall clock `cutoff` is read on.
+    pub zone: Tz,
+}
+
+/// The days of the banks that are configured.
+pub type BankDays = BTreeMap<ChannelName, BankDay>;
+
+/// The instant, and what is known of the days around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Today<'a> {
+    /// The instant.
+    pub now: DateTime<Utc>,
+    /// On which days banks pay, if that is known.
+    pub calendar: Option<&'a Calendar>,
+    /// Until when.
+    pub banks: &'a BankDays,
+}
+
+impl Today<'_> {
+    /// The day on which a bank pays an order that comes at this instant; of a bank that is not configured, whatever
+    /// its hour.
+    fn paid_on(&self, bank: &ChannelName, at: DateTime<Utc>, zone: Tz) -> Option<NaiveDate> {
+        let day = match self.banks.get(bank) {
+            None => at.with_timezone(&zone).date_naive(),
+            Some(bank) => {
+                let shown = at.with_timezone(&bank.zone);
+                if shown.time() < bank.cutoff {
+                    shown.date_naive()
+                } else {
+                    shown.date_naive().succ_opt()?
+                }
+            }
+        };
+        self.calendar?.next_business_day_on_or_after(day).ok()
+    }
 }
 
 /// What a settlement is shown from, out of all that is known of it.
 pub fn facts_of(
     settlement: &Settlement,
     consents: &Consents,
-    is_held: bool,
-    today: Today,
+    merchant: &Merchant,
+    today: Today<'_>,
 ) -> PublicFacts {
     let parts = settlement.parts.iter().map(|part| PartFacts {
         part_no: part.part_no,
@@ -281,15 +333,32 @@ pub fn facts_of(
         state: part.state,
         leave: leave_of(part, consents),
         claimed: claimed_of(part, consents),
+        is_unsent: is_unsent(part),
+        paid_on: paid_on(part, merchant, today),
     });
     PublicFacts {
         state: settlement.state,
         net: settlement.amounts.net,
         due_on: settlement.due_on,
-        today: today.date,
-        next_business_day: today.next_business_day,
-        is_held,
+        today: today.now.with_timezone(&merchant.zone).date_naive(),
+        is_held: merchant.is_held,
         parts: parts.collect(),
+    }
+}
+
+fn is_unsent(part: &Part) -> bool {
+    part.instruction().is_some_and(|it| it.unsent_at.is_some())
+}
+
+/// What left is expected for the day on which its bank pays what came then, however long ago that is; what did not, for
+/// the day on which it pays what comes now.
+fn paid_on(part: &Part, merchant: &Merchant, today: Today<'_>) -> Option<NaiveDate> {
+    let left = part
+        .instruction()
+        .filter(|_| part.state.is_in_flight() && !is_unsent(part));
+    match left {
+        Some(left) => today.paid_on(&left.bank, left.created_at, merchant.zone),
+        None => today.paid_on(&merchant.payee.bank, today.now, merchant.zone),
     }
 }
 
@@ -349,9 +418,10 @@ fn part_progress(facts: &PublicFacts, part: &PartFacts) -> PartProgress {
     let expected_on = match reason {
         PublicReason::BeforeDueDate | PublicReason::ApprovalBeforeDueDate => facts.due_on,
         PublicReason::AboutToBeSent
+        | PublicReason::BankUnavailable
         | PublicReason::Sent
         | PublicReason::OutcomeUnknown
-        | PublicReason::AcceptedByBank => facts.next_business_day.max(facts.due_on),
+        | PublicReason::AcceptedByBank => part.paid_on.max(facts.due_on),
         PublicReason::Held
         | PublicReason::BelowMinimum
         | PublicReason::NothingPayable
@@ -361,6 +431,7 @@ fn part_progress(facts: &PublicFacts, part: &PartFacts) -> PartProgress {
         | PublicReason::OfflineToBeApproved
         | PublicReason::OnStatement
         | PublicReason::PaidOffline
+        | PublicReason::NeverSent
         | PublicReason::RejectedByBank
         | PublicReason::ReturnedByBank => None,
     };
@@ -377,28 +448,40 @@ fn told(facts: &PublicFacts, part: &PartFacts) -> (PublicState, PublicReason) {
     let submitted = |reason| (PublicState::Submitted, reason);
     match part.state {
         PartState::Planned => planned(facts, part),
+        PartState::Sent if part.is_unsent => unsent(part),
         PartState::Sent => submitted(PublicReason::Sent),
         PartState::Unknown => submitted(PublicReason::OutcomeUnknown),
         PartState::Accepted => submitted(PublicReason::AcceptedByBank),
         PartState::Confirmed => submitted(PublicReason::OnStatement),
         PartState::PaidOffline => submitted(PublicReason::PaidOffline),
+        PartState::Rejected if part.is_unsent => blocked(part, PublicReason::NeverSent),
         PartState::Rejected => blocked(part, PublicReason::RejectedByBank),
         PartState::Bounced => (PublicState::Failed, PublicReason::ReturnedByBank),
         PartState::Returned => blocked(part, PublicReason::ReturnedByBank),
     }
 }
 
-fn planned(facts: &PublicFacts, part: &PartFacts) -> (PublicState, PublicReason) {
+/// What is told of a claim about what did not leave: whoever was paid offline is not told that the day has not come.
+fn claimed(part: &PartFacts) -> Option<(PublicState, PublicReason)> {
     match part.claimed {
-        // Whoever was paid offline is not told that the day has not come.
-        Claimed::ByTwo => return (PublicState::Submitted, PublicReason::PaidOffline),
-        Claimed::ByOne => {
-            return (
-                PublicState::AwaitingPayment,
-                PublicReason::OfflineToBeApproved,
-            );
-        }
-        Claimed::Nothing => {}
+        Claimed::ByTwo => Some((PublicState::Submitted, PublicReason::PaidOffline)),
+        Claimed::ByOne => Some((
+            PublicState::AwaitingPayment,
+            PublicReason::OfflineToBeApproved,
+        )),
+        Claimed::Nothing => None,
+    }
+}
+
+/// The bank could not be told: nothing is submitted.
+fn unsent(part: &PartFacts) -> (PublicState, PublicReason) {
+    let waits = (PublicState::AwaitingPayment, PublicReason::BankUnavailable);
+    claimed(part).unwrap_or(waits)
+}
+
+fn planned(facts: &PublicFacts, part: &PartFacts) -> (PublicState, PublicReason) {
+    if let Some(told) = claimed(part) {
+        return told;
     }
     if facts.is_held {
         return (PublicState::NotDue, PublicReason::Held);

@@ -18,19 +18,20 @@ fn facts(part: Option<PartFacts>) -> PublicFacts {
         net: cny(500),
         due_on: Some(date("2026-03-03")),
         today: date("2026-03-02"),
-        next_business_day: Some(date("2026-03-02")),
         is_held: false,
         parts: part.into_iter().collect(),
     }
 }
 
-const fn part(state: PartState, amount: Money) -> PartFacts {
+fn part(state: PartState, amount: Money) -> PartFacts {
     PartFacts {
         part_no: 1,
         amount,
         state,
         leave: Leave::Open,
         claimed: Claimed::Nothing,
+        is_unsent: false,
+        paid_on: Some(date("2026-03-03")),
     }
 }
 
@@ -71,7 +72,6 @@ fn the_public_state_is_one_table() {
             };
             let facts = PublicFacts {
                 today: date(today),
-                next_business_day: Some(date(today)),
                 ..facts(Some(planned))
             };
             table.push(format!("planned, {when}, {words}: {}", line(&facts)));
@@ -99,6 +99,20 @@ fn the_public_state_is_one_table() {
                 ..part(*state, cny(500))
             };
             table.push(format!("{state}{words}: {}", line(&facts(Some(claimed)))));
+        }
+    }
+    for (state, words) in [
+        (PartState::Sent, "sent, provably not"),
+        (PartState::Rejected, "rejected, never sent"),
+    ] {
+        for (claimed, by) in claims {
+            let unsent = PartFacts {
+                claimed,
+                is_unsent: true,
+                paid_on: Some(date("2026-03-04")),
+                ..part(state, cny(500))
+            };
+            table.push(format!("{words}{by}: {}", line(&facts(Some(unsent)))));
         }
     }
     let mut carried = facts(None);
@@ -145,9 +159,56 @@ returned, said to be paid offline by two: 付款已提交 submitted paid_offline
 paid_offline: 付款已提交 submitted paid_offline -
 paid_offline, said to be paid offline by one: 付款已提交 submitted paid_offline -
 paid_offline, said to be paid offline by two: 付款已提交 submitted paid_offline -
+sent, provably not: 等待付款 awaiting_payment bank_unavailable 2026-03-04
+sent, provably not, said to be paid offline by one: 等待付款 awaiting_payment offline_to_be_approved -
+sent, provably not, said to be paid offline by two: 付款已提交 submitted paid_offline -
+rejected, never sent: 付款失败 failed never_sent -
+rejected, never sent, said to be paid offline by one: 付款失败 failed never_sent -
+rejected, never sent, said to be paid offline by two: 付款已提交 submitted paid_offline -
 carried over, above zero: 未到付款日 not_due below_minimum -
 carried over, zero: 未到付款日 not_due nothing_payable -
 carried over, below zero: 未到付款日 not_due nothing_payable -"
+    );
+}
+
+#[test]
+fn a_bank_pays_on_its_next_day_what_comes_at_its_cut_off_or_later() {
+    let bank: ChannelName = "bank".parse().unwrap();
+    let day = BankDay {
+        cutoff: NaiveTime::from_hms_opt(17, 0, 0).unwrap(),
+        zone: chrono_tz::Asia::Shanghai,
+    };
+    let banks = BankDays::from([(bank.clone(), day)]);
+    let calendar = Calendar::find("CN");
+    let mut table = Vec::new();
+    for (at, bank) in [
+        ("2026-03-06T16:59:59+08:00", "bank"),
+        ("2026-03-06T17:00:00+08:00", "bank"),
+        ("2026-03-06T17:00:00+08:00", "unknown"),
+        ("2026-03-07T09:00:00+08:00", "bank"),
+        ("2026-05-08T18:00:00+08:00", "bank"),
+        ("2026-12-31T16:00:00+08:00", "bank"),
+        ("2026-12-31T17:00:00+08:00", "bank"),
+    ] {
+        let today = Today {
+            now: at.parse().unwrap(),
+            calendar: calendar.as_ref(),
+            banks: &banks,
+        };
+        let paid = today.paid_on(&bank.parse().unwrap(), today.now, day.zone);
+        let paid = paid.map_or("unknown".to_owned(), |day| day.to_string());
+        table.push(format!("{at}, {bank}: {paid}"));
+    }
+    assert_eq!(
+        table.join("\n"),
+        "\
+2026-03-06T16:59:59+08:00, bank: 2026-03-06
+2026-03-06T17:00:00+08:00, bank: 2026-03-09
+2026-03-06T17:00:00+08:00, unknown: 2026-03-06
+2026-03-07T09:00:00+08:00, bank: 2026-03-09
+2026-05-08T18:00:00+08:00, bank: 2026-05-09
+2026-12-31T16:00:00+08:00, bank: 2026-12-31
+2026-12-31T17:00:00+08:00, bank: unknown"
     );
 }
 

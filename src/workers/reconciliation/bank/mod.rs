@@ -25,6 +25,7 @@ use crate::domain::ledger::{Account, Side};
 use crate::engine::{Finished, Run, WorkError};
 use crate::formats::camt053::{self, BankStatement};
 use crate::store::{ledger, reconciliations};
+use crate::workers::settlement_run::evidence::wake_all;
 use crate::workers::{Workbench, suspense};
 
 /// Lines per commit: what is lost when a daemon dies is read again, and a settlement is not kept waiting for long.
@@ -71,6 +72,7 @@ pub(super) async fn run(
     for chunk in in_order(&sheets).chunks(LINES_PER_COMMIT) {
         let mut tx = run.begin().await?;
         findings.extend(take_lines(bench, run, &mut tx, bank, chunk).await?);
+        wake_all(run, &mut tx).await?;
         run.checkpoint(tx).await?;
     }
     let mut tx = run.begin().await?;
