@@ -12,6 +12,7 @@ use super::{LISTED_MAX, all_jobs};
 use crate::domain::job::{Job, JobState};
 use crate::domain::mask::mask_target;
 use crate::domain::partner::MessageChannel;
+use crate::domain::settlement_run::public::BankDays;
 use crate::domain::settlement_run::{Settlement, SettlementState};
 use crate::engine::{Engine, settlement_progress};
 use crate::store::approvals::{self, ApprovalFilter};
@@ -160,7 +161,8 @@ async fn tell_settlement(
         return Ok(());
     };
     let now = engine.clock().now();
-    let told = settlement_progress(tx, settlement, &merchant, now).await?;
+    // Only the state and the reason are told, which depend on no cut-off.
+    let told = settlement_progress(tx, settlement, &merchant, &BankDays::new(), now).await?;
     let (state, reason) = (told.state.texts(), told.reason.texts());
     let due = settlement
         .due_on

@@ -315,7 +315,7 @@ async fn the_router_can_be_built_twice() {
         environment: "test".to_owned(),
         queue: "redis",
         zone: chrono_tz::UTC,
-        banks: Default::default(),
+        banks: std::collections::BTreeMap::default(),
     };
     let api = clearday::http::Api::new(site.engine.clone(), Vec::new(), Vec::new(), facts);
     drop((router(api.clone()), router(api)));
