@@ -11,7 +11,7 @@ use crate::domain::ledger::events::{self, Occasion};
 use crate::domain::ledger::{Fact, FactKey, FactKind};
 use crate::domain::reconciliation::bank::{
     Answer, Difference, Direction, KnownFact, Question, Step, Traits, contradicted, contradiction,
-    decide, kind_of,
+    decide, is_known, kind_of,
 };
 use crate::domain::reconciliation::{BreakKind, BreakName};
 use crate::engine::{Run, RunTx, WorkError};
@@ -85,6 +85,7 @@ async fn take_line<'a>(
         direction: Direction::of(line.amount),
         has_end_to_end_id: line.end_to_end_id.is_some(),
         is_signed_by_channel: channel.is_some(),
+        is_known: is_known(line.amount, facts),
     };
     let contradicted = contradicted(line.amount, facts);
     let step = match contradicted {
