@@ -143,6 +143,15 @@ pub struct DebitLine<'a> {
     pub number: &'a str,
 }
 
+/// A payment of a part that came second: booked against the merchant, and what pays the part should the first one die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondPayment<'a> {
+    /// Taken for dead, and on the statement when the part was paid otherwise, or about to be.
+    Instruction(&'a Instruction),
+    /// It gave way, and its debit is on the statement.
+    Claim(&'a Claim),
+}
+
 impl Settlement {
     /// The part of this number.
     pub fn part(&self, part_no: u32) -> Option<&Part> {
@@ -171,6 +180,26 @@ impl Part {
     /// The claim that waits for its decision, if there is one.
     pub fn open_claim(&self) -> Option<&Claim> {
         self.claims.iter().find(|claim| claim.state.is_open())
+    }
+
+    /// The second payment that stands, if there is one; the bank's own goes before what people say.
+    pub fn second_payment(&self) -> Option<SecondPayment<'_>> {
+        let mut instructions = self.instructions.iter();
+        let paid_late = instructions
+            .find(|it| it.state == InstructionState::Rejected && it.debited_on.is_some());
+        let mut claims = self.claims.iter();
+        let gave_way = claims.find(|it| it.state == ClaimState::Surplus && it.debited_on.is_some());
+        paid_late
+            .map(SecondPayment::Instruction)
+            .or(gave_way.map(SecondPayment::Claim))
+    }
+
+    /// The instruction whose money came back last.
+    pub fn last_returned(&self) -> Option<&Instruction> {
+        self.instructions
+            .iter()
+            .filter(|it| it.state == InstructionState::Returned)
+            .max_by_key(|it| (it.updated_at, it.generation))
     }
 
     /// The newest instruction about it.

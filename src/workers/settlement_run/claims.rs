@@ -76,7 +76,7 @@ pub(super) async fn release_returned(mover: &mut Mover<'_>, part_no: u32) -> Res
     if part.state != PartState::Returned {
         return Ok(());
     }
-    let Some(instruction) = part.instruction() else {
+    let Some(instruction) = part.last_returned() else {
         return Ok(());
     };
     let (subject, amount) = (payout_subject(&instruction.end_to_end_id), part.amount);

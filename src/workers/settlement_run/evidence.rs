@@ -9,11 +9,10 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clearday_jobs::{ChannelName, MerchantId, Money, OfflinePaymentId, Reference, SettlementId};
 
-use super::claims::{book_debit, give_way};
-use super::moves::{Mover, offline_subject, on, payout_subject};
+use super::claims::{book_debit, give_way, release_returned};
+use super::moves::{Mover, offline_subject, on, payout_subject, rejection_undone};
 use super::second::{self, RepeatedDebit};
 use crate::connectors::Evidence;
-use crate::domain::china::china_day;
 use crate::domain::ledger::events::{self, Built};
 use crate::domain::ledger::{EntryEvent, Fact, FactKey, FactKind, FactSource};
 use crate::domain::operation::OperationState;
@@ -124,15 +123,17 @@ pub(in crate::workers) async fn confirm_part(
     }
     let twice = second_debit_of(&mover, part_no);
     let fact = debit.fact(FactKind::Payout);
+    let instruction = mover.instruction(part_no, end_to_end_id)?.clone();
     if ledger::find_fact(mover.tx, &fact.key).await?.is_some() {
         let booked = ledger::of_subject(mover.tx, &debit.second_subject(), 1).await?;
-        return Ok(if booked.is_empty() {
+        let is_its_own = instruction.debit_no.as_deref() == Some(debit.number)
+            && instruction.state != InstructionState::Rejected;
+        return Ok(if booked.is_empty() || is_its_own {
             Shown::Known
         } else {
             twice
         });
     }
-    let instruction = mover.instruction(part_no, end_to_end_id)?.clone();
     let shown = if let Some(first) = first_debit(&mover, part_no, &instruction) {
         let entry = book_first(&mut mover, part_no, &instruction, debit, first).await?;
         note(&mut mover, &fact, entry).await?;
@@ -146,6 +147,12 @@ pub(in crate::workers) async fn confirm_part(
         let id = end_to_end_id.as_str();
         let entry = book_second(&mut mover, part_no, id, debit).await?;
         note(&mut mover, &fact, entry).await?;
+        if instruction.state == InstructionState::Rejected && instruction.debited_on.is_none() {
+            let (same, line) = (instruction.state, Some(debit.debit()));
+            mover
+                .move_instruction(part_no, end_to_end_id, same, line)
+                .await?;
+        }
         twice
     };
     wake(&mut mover, debit, "a debit is on the statement");
@@ -208,12 +215,8 @@ async fn book_first(
             }
         }
         FirstDebit::Dead => {
-            // What was put back when it was taken for dead is under way again.
-            let today = china_day(&mover.now());
-            let rejected = events::payout_rejected(on(&subject, today), &whose, debit.amount);
-            entries.push(
-                rejected.map(|entry| entry.map(|entry| events::reversal(&entry, debit.booked_on))),
-            );
+            release_returned(mover, part_no).await?;
+            entries.push(rejection_undone(occasion, &whose, debit.amount));
             mover
                 .move_part(part_no, PartEvent::ConfirmLate, &reason)
                 .await?;
@@ -332,6 +335,11 @@ pub(in crate::workers) async fn return_part(
         return Ok(Shown::Known);
     }
     let instruction = mover.instruction(part_no, end_to_end_id)?.clone();
+    if instruction.state == InstructionState::Rejected && instruction.debited_on.is_some() {
+        let entry = second::came_back(&mut mover, part_no, &instruction, credit).await?;
+        note(&mut mover, &fact, entry).await?;
+        return Ok(Shown::Booked);
+    }
     let may_return = match instruction.state {
         InstructionState::Open | InstructionState::Confirmed => can_return,
         InstructionState::Rejected | InstructionState::Returned => false,
@@ -424,6 +432,8 @@ async fn offline_debit(
     note(&mut mover, &fact, entry).await?;
     if is_surplus {
         second::report_claim(&mut mover, claim_id).await?;
+        // What paid the part before may be dead by now.
+        wake(&mut mover, debit, "an offline payment is on the statement");
         return Ok(twice);
     }
     Ok(Shown::Booked)

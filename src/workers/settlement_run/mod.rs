@@ -369,6 +369,10 @@ async fn step(
             claims::move_claim(run, &settlement, claim, event).await?;
             Ok(Progress::Made)
         }
+        NextStep::CountSecond(part_no) => {
+            second::count(run, &settlement, part_no).await?;
+            Ok(Progress::Made)
+        }
         NextStep::Date(_)
         | NextStep::TakeApproval(_)
         | NextStep::RevokeApproval
@@ -445,7 +449,8 @@ async fn move_on(run: &Run, settlement: &Settlement, decision: &NextStep) -> Res
         | NextStep::AskForRelease(_)
         | NextStep::PayOut(..)
         | NextStep::Query(_)
-        | NextStep::MoveClaim(..) => {}
+        | NextStep::MoveClaim(..)
+        | NextStep::CountSecond(_) => {}
     }
     run.checkpoint(tx).await
 }

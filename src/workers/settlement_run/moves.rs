@@ -1,10 +1,12 @@
 //! How one settlement is changed in a transaction: held, moved by its tables, booked, and written into its history.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use clearday_jobs::{ApprovalId, JobId, OfflinePaymentId, Reference, SettlementId};
+use clearday_jobs::{
+    ApprovalId, JobId, MerchantId, Money, OfflinePaymentId, Reference, SettlementId,
+};
 use uuid::Uuid;
 
-use crate::domain::ledger::events::{Built, Occasion};
+use crate::domain::ledger::events::{self, Built, Occasion};
 use crate::domain::settlement_run::{
     Claim, ClaimEvent, ClaimState, DebitLine, Instruction, InstructionState, Part, PartEvent,
     PartState, Settlement, SettlementEvent,
@@ -251,6 +253,16 @@ pub(super) async fn book(
     let ids = run.engine().ids();
     let appended = ledger::append(tx, &entries, on_behalf, ids, run.now()).await?;
     Ok(appended.last().map(|it| it.id()))
+}
+
+/// What was put back when an order was taken for dead is under way again.
+pub(super) fn rejection_undone(
+    occasion: Occasion<'_>,
+    merchant: &MerchantId,
+    amount: Money,
+) -> Built {
+    let rejected = events::payout_rejected(occasion, merchant, amount)?;
+    Ok(rejected.map(|entry| events::reversal(&entry, occasion.accounting_on)))
 }
 
 /// What a payout is booked under.

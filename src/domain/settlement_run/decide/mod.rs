@@ -134,6 +134,8 @@ pub enum NextStep {
     Query(u32),
     /// Something became of a claim.
     MoveClaim(OfflinePaymentId, ClaimEvent),
+    /// A part is not paid by what paid it first: its second payment counts.
+    CountSecond(u32),
     /// Every part is paid.
     Close,
 }
@@ -212,6 +214,12 @@ fn claim_need(situation: &Situation<'_>, part: &Part, claim: &Claim) -> Need {
     match claim.state {
         ClaimState::Refused | ClaimState::Counted | ClaimState::Surplus => Need::Nothing,
         ClaimState::Waiting => match part.state {
+            // What is on a statement goes before what is only said.
+            PartState::Planned | PartState::Rejected | PartState::Returned
+                if part.second_payment().is_some() =>
+            {
+                Need::Nothing
+            }
             PartState::Planned | PartState::Rejected | PartState::Returned => {
                 act(ClaimEvent::Count)
             }
@@ -250,6 +258,11 @@ fn consent_of<'a, Id: PartialEq>(consents: &'a [(Id, Consent)], id: &Id) -> &'a 
 fn part_need(situation: &Situation<'_>, part: &Part) -> Need {
     match part.state {
         PartState::Confirmed | PartState::PaidOffline => Need::Nothing,
+        PartState::Planned | PartState::Rejected | PartState::Returned
+            if part.second_payment().is_some() =>
+        {
+            Need::Act(NextStep::CountSecond(part.part_no))
+        }
         PartState::Planned => planned_need(situation, part),
         PartState::Rejected | PartState::Returned => blocked_need(situation, part),
         PartState::Sent | PartState::Unknown | PartState::Accepted | PartState::Bounced => {

@@ -200,6 +200,7 @@ fn short(step: &NextStep) -> String {
         | NextStep::PayOut(..)
         | NextStep::Query(_)
         | NextStep::MoveClaim(..)
+        | NextStep::CountSecond(_)
         | NextStep::Close => {
             let words = format!("{step:?}");
             let name = words.split('(').next().unwrap_or_default().to_owned();
@@ -369,6 +370,67 @@ paid_offline, registered, asked: Close
 paid_offline, registered, given: MoveClaim approve
 paid_offline, registered, refused: MoveClaim refuse
 paid_offline, waiting, not asked: MoveClaim yield"
+    );
+}
+
+#[test]
+fn a_second_payment_counts_when_the_first_one_is_dead() {
+    let mut table = Vec::new();
+    for state in PartState::ALL {
+        for (words, is_by_bank, is_claimed) in [
+            ("the bank's", true, false),
+            ("claimed", false, false),
+            ("claimed, and another claim waits", false, true),
+        ] {
+            let mut twice = part(*state);
+            if is_by_bank {
+                let mut late = instruction(PartState::Rejected).unwrap();
+                late.debited_on = Some(due().date_naive());
+                twice.instructions.insert(0, late);
+            } else {
+                let mut surplus = claim(ClaimState::Surplus);
+                surplus.debited_on = Some(due().date_naive());
+                twice.claims.push(surplus);
+            }
+            twice
+                .claims
+                .extend(is_claimed.then(|| claim(ClaimState::Waiting)));
+            let settlement = settlement(SettlementState::Approved, vec![twice]);
+            let consents = about_payout(Consent::Given(APPROVAL));
+            let step = short(&decide(&situation(&settlement, &consents)));
+            table.push(format!("{state}, {words}: {step}"));
+        }
+    }
+    assert_eq!(
+        table.join("\n"),
+        "\
+planned, the bank's: CountSecond
+planned, claimed: CountSecond
+planned, claimed, and another claim waits: CountSecond
+sent, the bank's: Snooze 02:00:05
+sent, claimed: Snooze 02:00:05
+sent, claimed, and another claim waits: Snooze 02:00:05
+unknown, the bank's: Snooze 02:00:05
+unknown, claimed: Snooze 02:00:05
+unknown, claimed, and another claim waits: Snooze 02:00:05
+accepted, the bank's: Snooze 02:10:00
+accepted, claimed: Snooze 02:10:00
+accepted, claimed, and another claim waits: Snooze 02:10:00
+confirmed, the bank's: Close
+confirmed, claimed: Close
+confirmed, claimed, and another claim waits: MoveClaim yield
+rejected, the bank's: CountSecond
+rejected, claimed: CountSecond
+rejected, claimed, and another claim waits: CountSecond
+bounced, the bank's: Snooze 02:10:00
+bounced, claimed: Snooze 02:10:00
+bounced, claimed, and another claim waits: Snooze 02:10:00
+returned, the bank's: CountSecond
+returned, claimed: CountSecond
+returned, claimed, and another claim waits: CountSecond
+paid_offline, the bank's: Close
+paid_offline, claimed: Close
+paid_offline, claimed, and another claim waits: MoveClaim yield"
     );
 }
 
