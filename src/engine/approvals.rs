@@ -4,8 +4,8 @@
 //! Rows are locked in one order by everybody: the merchant whose account it is about, the request,
 //! the job that waits for it, and the head of the audit chain last. A decision makes the waiting
 //! job due in its own transaction. A job that is leased at that moment may have looked before the
-//! decision was there: it is marked, and its snooze, which finds the mark under the same lock, ends
-//! at once.
+//! decision was there: it is marked, and whatever would end its run, which finds the mark under the
+//! same lock, has it look again at once.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use clearday_jobs::{ApprovalId, JobId, JobKind, MerchantId, Money, canonical_json};

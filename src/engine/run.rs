@@ -156,13 +156,15 @@ impl Run {
         Ok(())
     }
 
-    /// Commits the effect and the end of the job together.
+    /// Commits the effect and the end of the job together. A job that was woken while it ran may have looked before
+    /// what it was woken for: its effect is committed, and it looks again.
     pub async fn done(&self, mut tx: RunTx, note: &str) -> Result<Finished, WorkError> {
         let now = self.now();
-        let (version, attempt) =
-            jobs::finish(&mut tx.tx, self.job.id, self.job.lease_epoch, note, now)
-                .await?
-                .ok_or_else(|| self.stale())?;
+        let finished =
+            jobs::finish(&mut tx.tx, self.job.id, self.job.lease_epoch, note, now).await?;
+        let Some((version, attempt)) = finished else {
+            return self.snooze(tx, now, note).await;
+        };
         let event = NewEvent {
             job_id: self.job.id,
             version,
@@ -268,7 +270,8 @@ impl Engine {
                 );
             }
         }
-        if event == JobEvent::Snooze && jobs::was_woken(tx, job.id).await? {
+        let may_sleep = matches!(event, JobEvent::Snooze | JobEvent::Retry);
+        if may_sleep && state == JobState::Ready && jobs::was_woken(tx, job.id).await? {
             // It may have looked before what it waits for happened.
             run_at = now;
             note = format!("woken meanwhile; {note}");

@@ -30,10 +30,11 @@ statements! {
            ORDER BY run_at, id LIMIT $4", postgres " FOR UPDATE SKIP LOCKED";
     /// The earliest instant at which a waiting job of this kind and priority may run.
     NEXT_RUN_AT = "SELECT MIN(run_at) FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready'";
-    /// Only the holder of the newest lease may finish.
+    /// Only the holder of the newest lease may finish, and not when it may have looked too early.
     FINISH = "UPDATE jobs SET state = 'done', version = version + 1, lease_worker = NULL, \
               lease_until = NULL, note = $3, updated_at = $4 \
-              WHERE id = $1 AND lease_epoch = $2 AND state IN ('running', 'cancelling') \
+              WHERE id = $1 AND lease_epoch = $2 \
+              AND (state = 'running' AND woken_at IS NULL OR state = 'cancelling') \
               RETURNING version, attempt";
     /// The row is locked until the transaction ends, so that no sweep takes it meanwhile.
     LOCK_LEASED = concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = $1 AND lease_epoch = $2 \
@@ -280,7 +281,8 @@ pub async fn renew(
     Ok(renewed)
 }
 
-/// Marks a leased job done; `None` when the lease was lost. Returns its new version and attempt.
+/// Marks a leased job done; `None` when the lease was lost, or the job was woken while it ran. Returns its new version
+/// and attempt.
 pub async fn finish(
     tx: &mut Tx,
     id: JobId,

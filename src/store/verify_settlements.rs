@@ -17,6 +17,14 @@ statements! {
     COUNT_ITEMS = "SELECT COUNT(*) FROM settlement_items";
     COUNT_PARTS = "SELECT COUNT(*) FROM settlement_parts";
     COUNT_INSTRUCTIONS = "SELECT COUNT(*) FROM payout_instructions";
+    /// What was ordered or claimed is the whole part, in its currency.
+    COUNT_ODD = "SELECT COUNT(*) FROM (SELECT settlement_id, part_no, amount_minor, currency FROM payout_instructions \
+                 UNION ALL SELECT settlement_id, part_no, amount_minor, currency FROM offline_payments) AS said \
+                 LEFT JOIN settlement_parts p ON p.settlement_id = said.settlement_id AND p.part_no = said.part_no \
+                 WHERE p.part_no IS NULL OR p.amount_minor <> said.amount_minor OR p.currency <> said.currency";
+    /// Settlements whose history does not lead to where they are.
+    COUNT_UNTOLD = "SELECT COUNT(*) FROM settlements s WHERE s.version <> \
+                    (SELECT COUNT(*) FROM settlement_events e WHERE e.settlement_id = s.id AND e.version <= s.version)";
 }
 
 /// The next page of settlements after an id.
@@ -40,6 +48,15 @@ pub struct SettlementRows {
     pub parts: i64,
     /// Instructions to banks.
     pub instructions: i64,
+}
+
+/// Instructions and offline payments of another amount than their part, and settlements without their whole history.
+pub async fn count_odd(tx: &mut Tx) -> Result<(i64, i64), StoreError> {
+    Ok(on_both!(tx, Db, connection => {
+        let odd = sqlx::query_scalar(COUNT_ODD.text::<Db>()).fetch_one(&mut *connection).await?;
+        let untold = sqlx::query_scalar(COUNT_UNTOLD.text::<Db>()).fetch_one(connection).await?;
+        (odd, untold)
+    }))
 }
 
 /// Counts what hangs on settlements.

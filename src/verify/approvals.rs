@@ -1,11 +1,15 @@
 //! Whatever is approved was approved as it was shown, by as many people as its rule asks.
 
+use clearday_jobs::Money;
+use serde_json::Value;
+
 use super::accounts::Accounts;
 use super::findings::Findings;
 use crate::domain::approval::{Approval, ApprovalRule, ApprovalState, is_same_person};
+use crate::domain::audit::{AuditAction, AuditRow};
 use crate::domain::digest::hex_sha256;
 use crate::store::approvals::{self, ApprovalFilter};
-use crate::store::{StoreError, Tx};
+use crate::store::{StoreError, Tx, audit};
 
 const PAGE: usize = 1_000;
 
@@ -17,6 +21,10 @@ pub(super) async fn check(tx: &mut Tx, accounts: &mut Accounts) -> Result<Findin
         for approval in &page {
             findings.look();
             check_approval(approval, &mut findings);
+            if is_granted(approval) {
+                let told = audit::of_subject(tx, &approval.id.to_string()).await?;
+                check_signatures(approval, &told, &mut findings);
+            }
             accounts.add(approval);
         }
         match page.last() {
@@ -42,6 +50,50 @@ fn check_approval(approval: &Approval, findings: &mut Findings) {
             format!("the {action} of {subject} is approved without two people")
         });
     }
+}
+
+/// Every signature has its link in the chain, about what is shown.
+fn check_signatures(approval: &Approval, told: &[AuditRow], findings: &mut Findings) {
+    let (action, subject) = (approval.action, &approval.subject);
+    let says = |whats: &[AuditAction], who: Option<&str>| {
+        told.iter().any(|row| {
+            let is_so = whats.iter().any(|what| what.as_str() == row.what);
+            is_so && who.is_none_or(|who| who == row.who) && is_about(row, approval)
+        })
+    };
+    match approval.rule {
+        ApprovalRule::BelowLimit => {
+            let is_told = says(&[AuditAction::ApprovedBelowLimit], None);
+            findings.expect(is_told, || {
+                format!("the chain does not say that the {action} of {subject} was small enough")
+            });
+        }
+        ApprovalRule::TwoPeople => {
+            // Who asks as a person is the maker by asking.
+            let making = [AuditAction::ApprovalMade, AuditAction::ApprovalRequested];
+            let signed = [
+                (&approval.maker, making.as_slice()),
+                (&approval.checker, &[AuditAction::ApprovalChecked]),
+            ];
+            for (signature, whats) in signed {
+                let person = signature.as_ref().map(|it| it.person.as_str());
+                findings.expect(person.is_some() && says(whats, person), || {
+                    let person = person.unwrap_or("nobody");
+                    format!("the chain does not say that {person} signed the {action} of {subject}")
+                });
+            }
+        }
+    }
+}
+
+fn is_about(row: &AuditRow, approval: &Approval) -> bool {
+    let detail: Option<Value> = serde_json::from_str(&row.detail).ok();
+    let says = |field: &str| {
+        let text = detail.as_ref().and_then(|detail| detail.get(field));
+        text.and_then(Value::as_str).map(str::to_owned)
+    };
+    let amount = approval.amount.map(Money::to_major_string);
+    says("digest").as_ref() == Some(&approval.digest) && says("amount") == amount
 }
 
 /// Whether it was agreed to, also where something else is agreed by now.

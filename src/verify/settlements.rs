@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use chrono::NaiveDate;
 use clearday_jobs::{Money, MoneyError, SettlementId};
 use uuid::Uuid;
 
@@ -21,8 +22,18 @@ const ITEMS: usize = 5_000;
 /// What was counted on the way, to be compared with what there is.
 struct Seen {
     rows: SettlementRows,
-    /// By merchant and currency: how many settlements, and the highest number among them.
-    numbers: BTreeMap<(String, String), (u32, u32)>,
+    /// By merchant and currency, and then by number.
+    chains: BTreeMap<(String, String), BTreeMap<u32, Link>>,
+}
+
+/// What ties a settlement to the one before it and the one after it.
+struct Link {
+    from: NaiveDate,
+    until: NaiveDate,
+    /// What it took over.
+    carried: Money,
+    /// What it left to the next.
+    left: Money,
 }
 
 /// Both findings: of what is owed, and of how it is paid.
@@ -38,7 +49,7 @@ pub(super) async fn check(
             parts: 0,
             instructions: 0,
         },
-        numbers: BTreeMap::new(),
+        chains: BTreeMap::new(),
     };
     let mut after = Uuid::nil();
     loop {
@@ -242,9 +253,19 @@ impl Seen {
             settlement.merchant_id.to_string(),
             settlement.currency.to_string(),
         );
-        let (count, highest) = self.numbers.entry(key).or_default();
-        *count = count.saturating_add(1);
-        *highest = (*highest).max(settlement.sequence_no);
+        let left = if settlement.state == SettlementState::CarriedOver {
+            settlement.amounts.net
+        } else {
+            Money::from_minor(0, settlement.currency)
+        };
+        let link = Link {
+            from: settlement.period_from,
+            until: settlement.period_until,
+            carried: settlement.amounts.carried,
+            left,
+        };
+        let chain = self.chains.entry(key).or_default();
+        chain.insert(settlement.sequence_no, link);
     }
 }
 
@@ -266,10 +287,40 @@ async fn check_counts(
             rows.items
         )
     });
-    for ((merchant, currency), (count, highest)) in &seen.numbers {
-        findings.expect(count == highest, || {
-            format!("settlement {highest} of {merchant} in {currency} is one of {count}")
-        });
+    let (odd, untold) = verify_settlements::count_odd(tx).await?;
+    findings.expect(odd == 0, || {
+        format!("{odd} instructions or offline payments are of another amount than their part")
+    });
+    findings.expect(untold == 0, || {
+        format!("{untold} settlements are where their history does not lead")
+    });
+    for (whose, chain) in &seen.chains {
+        check_chain(whose, chain, findings);
     }
     Ok(())
+}
+
+/// Each settlement follows the one before it: its number, its period, and what is carried over, once.
+fn check_chain(
+    (merchant, currency): &(String, String),
+    chain: &BTreeMap<u32, Link>,
+    findings: &mut Findings,
+) {
+    let mut before: Option<&Link> = None;
+    for ((number, link), expected) in chain.iter().zip(1_u32..) {
+        let name = || format!("settlement {number} of {merchant} in {currency}");
+        findings.expect(*number == expected, || {
+            format!("{} comes where {expected} is expected", name())
+        });
+        let left = before.map_or(0, |before| before.left.minor_units());
+        let carried = link.carried.minor_units();
+        findings.expect(carried == left, || {
+            format!("{} takes over {carried}, and {left} was left", name())
+        });
+        let follows = before.is_none_or(|before| before.until <= link.from);
+        findings.expect(follows && link.from < link.until, || {
+            format!("the period of {} does not follow", name())
+        });
+        before = Some(link);
+    }
 }

@@ -328,12 +328,20 @@ async fn while_sent(house: House) {
     house.approve_all().await;
     let sent = house.part_becomes(PartState::Sent).await;
     house.job_waits(sent.job_id, "is unavailable").await;
-    assert_eq!(house.told_words().await, "submitted sent 2026-03-03");
+    assert_eq!(
+        house.told_words().await,
+        "awaiting_payment bank_unavailable 2026-03-03"
+    );
 
     // The bank is asked again and does not know it: without the claim it would be told once more.
     claim(&house).await;
+    assert_eq!(
+        house.told_words().await,
+        "awaiting_payment offline_to_be_approved"
+    );
+    house.clock_shows("2026-03-03T09:01:00");
     house.part_becomes(PartState::Rejected).await;
-    assert_eq!(house.told_words().await, "failed rejected_by_bank");
+    assert_eq!(house.told_words().await, "failed never_sent");
     agree_to_claim(&house).await;
     house.part_becomes(PartState::PaidOffline).await;
     assert_eq!(house.told_words().await, "submitted paid_offline");

@@ -452,6 +452,27 @@ const TAMPERING: &[(&str, &str, &str)] = &[
         "UPDATE merchants SET pending_bank = bank, pending_account_no = '6222020200006666',          pending_account_name = account_name WHERE merchant_id = 'M-2'",
     ),
     (
+        "a signature of somebody who did not sign",
+        "approvals",
+        "UPDATE approvals SET checker = 'mallory' WHERE merchant_id = 'M-2'",
+    ),
+    (
+        "a payout that passes as small",
+        "approvals",
+        "UPDATE approvals SET rule = 'below_limit' WHERE merchant_id = 'M-2' AND action = 'payout'",
+    ),
+    (
+        "an instruction of another amount",
+        "settlements",
+        "UPDATE payout_instructions SET amount_minor = amount_minor + 1 WHERE state = 'open'",
+    ),
+    (
+        "a deleted event of a settlement",
+        "settlements",
+        "DELETE FROM settlement_events WHERE version = 1 AND settlement_id = \
+         (SELECT id FROM settlements WHERE merchant_id = 'M-2')",
+    ),
+    (
         "an edited row of the audit",
         "audit",
         "UPDATE audit_log SET who = 'nobody' WHERE seq = 1",

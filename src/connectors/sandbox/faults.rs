@@ -154,6 +154,11 @@ impl Faults {
         Some((taken.fault, taken.ticket))
     }
 
+    /// What has not struck yet never will.
+    pub(super) fn clear(&mut self) {
+        self.queued.clear();
+    }
+
     pub(super) fn find(&self, id: u64) -> Option<FaultTicket> {
         self.tickets.get(&id).cloned()
     }

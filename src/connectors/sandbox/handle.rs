@@ -71,6 +71,11 @@ impl SandboxHandle {
         lock(&self.0.faults).queue(operation, reference.clone(), fault)
     }
 
+    /// Everything is well again: what was to go wrong, and has not yet, does not.
+    pub fn clear_faults(&self) {
+        lock(&self.0.faults).clear();
+    }
+
     /// Everything the sandbox knows of authorizations, as it stands now.
     pub fn hold_books(&self) -> HoldBooks {
         self.lock_holds().clone()

@@ -232,13 +232,18 @@ fn meaning(view: &BankView, part: PartState) -> AnswerDecision {
 }
 
 /// A question changes nothing and may be put again. With a payment in the open the job must not run out of attempts,
-/// so it waits instead of failing; and the other parts do not wait for this one.
+/// so it waits instead of failing; and the other parts do not wait for this one. What may have left before, when this
+/// process or another one died in the middle of the call, is unknown from now on.
 async fn asked_later(
     run: &Run,
     told: &Told<'_>,
     failure: &WorkError,
 ) -> Result<Progress, WorkError> {
-    note_asked(run, told.end_to_end_id).await?;
+    if told.is_unsent {
+        note_asked(run, told.end_to_end_id).await?;
+    } else {
+        lose(run, told).await?;
+    }
     let until = ask_again_at(told.operation.intended_at, run.now());
     Ok(Progress::Unanswered(until, failure.to_string()))
 }
@@ -299,7 +304,7 @@ fn view(state: &PayoutState) -> BankView {
     }
 }
 
-/// Records that nobody knows what became of a call; the operation says so already.
+/// Records that nobody knows what became of a call.
 async fn lose(run: &Run, told: &Told<'_>) -> Result<Progress, WorkError> {
     let (id, part_no) = told.of;
     let mut tx = run.begin().await?;

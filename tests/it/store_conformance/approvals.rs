@@ -45,6 +45,7 @@ on_both_databases! {
     a_decision_makes_the_waiting_job_due,
     a_decision_by_a_clock_that_is_ahead_makes_the_job_due_all_the_same,
     a_decision_is_not_lost_on_a_run_that_looked_before_it,
+    a_decision_is_not_lost_on_a_run_that_ends,
     a_decision_leaves_jobs_that_ended_alone,
     the_job_that_asked_last_is_the_one_that_is_woken,
     a_run_that_lost_its_lease_asks_nobody,
@@ -570,6 +571,39 @@ async fn a_decision_is_not_lost_on_a_run_that_looked_before_it(world: World) {
         .await
         .unwrap();
     assert_eq!(world.job(job.id).await.run_at, next_day(&world));
+}
+
+/// The run looks, the decision comes, the run says that it is done, or fails: it must look again.
+async fn a_decision_is_not_lost_on_a_run_that_ends(world: World) {
+    let engine = world.engine("w");
+    let mut job = world.leased_job(&engine, "a").await;
+    for (subject, fails) in [("S-1", false), ("S-2", true)] {
+        let asked = ask(&world, waiting(job.id, subject)).await;
+        engine.sign(asked.id, wang(), None).await.unwrap();
+        engine.sign(asked.id, li(), None).await.unwrap();
+        let id = job.id;
+        engine
+            .execute(job, async |run| {
+                if fails {
+                    return Err(WorkError::LostRace("it".to_owned()));
+                }
+                let tx = run.begin().await?;
+                run.done(tx, "nothing to do").await
+            })
+            .await;
+        let woken = world.job(id).await;
+        assert_eq!((woken.state, woken.run_at), (JobState::Ready, world.now()));
+        assert!(
+            woken.note.starts_with("woken meanwhile; "),
+            "{}",
+            woken.note
+        );
+        job = lease_one(&engine, id).await;
+    }
+    let run = Run::new(engine, job.clone());
+    let tx = run.begin().await.unwrap();
+    run.done(tx, "nothing more to do").await.unwrap();
+    assert_eq!(world.job(job.id).await.state, JobState::Done);
 }
 
 async fn a_decision_leaves_jobs_that_ended_alone(world: World) {

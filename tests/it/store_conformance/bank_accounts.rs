@@ -173,11 +173,13 @@ async fn an_account_that_was_changed_by_hand_is_not_put_in_force(world: World) {
         ApprovalState::Requested
     );
     assert_eq!(shop(&world).await.payee.account_no, OLD);
-    assert_eq!(
-        broken(&world).await,
-        [format!(
-            "bank_accounts: what people are asked about the account of {SHOP} is not what waits there (2 bank accounts)"
-        )]
+    let said = format!(
+        "bank_accounts: what people are asked about the account of {SHOP} is not what waits there"
+    );
+    let broken = broken(&world).await;
+    assert!(
+        broken.len() == 1 && broken[0].starts_with(&said),
+        "{broken:?}"
     );
 }
 

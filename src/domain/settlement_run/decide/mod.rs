@@ -417,7 +417,7 @@ fn in_flight_need(situation: &Situation<'_>, part: &Part) -> Need {
 
 fn sent_words(part: &Part, instruction: &Instruction) -> String {
     format!(
-        "part {} ({}) has not reached bank {}, or nobody knows; it is asked again",
+        "part {} ({}) did not reach bank {} yet, as far as is known; it is asked again",
         part.part_no, instruction.end_to_end_id, instruction.bank
     )
 }

@@ -65,7 +65,7 @@ words! {
         OnStatement = "on_statement",
         /// 线下已付: it was paid outside of clearday.
         PaidOffline = "paid_offline",
-        /// It was never sent: something about it cannot be so.
+        /// It was never sent: the bank could not be told in time, or we objected to it ourselves.
         NeverSent = "never_sent",
         /// The bank refused it.
         RejectedByBank = "rejected_by_bank",
@@ -177,7 +177,7 @@ impl PublicReason {
                 en: "paid offline",
             },
             Self::NeverSent => Texts {
-                zh: "付款指令有误，未提交银行，待两人放行重付或登记线下付款",
+                zh: "付款指令未提交银行，待两人放行重付或登记线下付款",
                 en: "never sent to the bank; two people must release it or an offline payment be registered",
             },
             Self::RejectedByBank => Texts {
