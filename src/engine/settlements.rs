@@ -372,6 +372,7 @@ impl Engine {
             approval_id: approval.id,
             state: ClaimState::Registered,
             debited_on: None,
+            debit_no: None,
             registered_at: now,
         };
         settlements::insert_claim(&mut tx, (settlement.id, part.part_no), &claim).await?;

@@ -65,6 +65,9 @@ statements! {
     BANK_DEBITS_OF = concat!("SELECT ", fact_columns!(), " FROM money_facts \
                      WHERE account = $1 AND kind = 'bank_debit' AND amount_minor = $2 AND currency = $3 \
                      ORDER BY first_seen_at DESC, external_no LIMIT $4");
+    /// What a fact was booked as turned out otherwise.
+    REBOOK_FACT = "UPDATE money_facts SET entry_id = $5 \
+                   WHERE account = $1 AND kind = $2 AND external_no = $3 AND entry_id = $4";
     RECENT_FACTS = concat!("SELECT ", fact_columns!(), " FROM money_facts \
                    ORDER BY first_seen_at DESC, account, kind, external_no LIMIT $1");
 }
@@ -487,6 +490,27 @@ pub async fn book_fact(tx: &mut Tx, key: &FactKey, entry_id: Uuid) -> Result<boo
             .bind(key.kind.as_str())
             .bind(key.external_no.as_str())
             .bind(entry_id)
+            .execute(connection)
+            .await?
+            .rows_affected()
+    });
+    Ok(moved == 1)
+}
+
+/// Names another entry for a booked fact, because what it was booked as turned out otherwise; `false` when it is not
+/// booked so.
+pub async fn rebook_fact(
+    tx: &mut Tx,
+    key: &FactKey,
+    (from, to): (Uuid, Uuid),
+) -> Result<bool, StoreError> {
+    let moved = on_both!(tx, Db, connection => {
+        sqlx::query(REBOOK_FACT.text::<Db>())
+            .bind(key.account.as_str())
+            .bind(key.kind.as_str())
+            .bind(key.external_no.as_str())
+            .bind(from)
+            .bind(to)
             .execute(connection)
             .await?
             .rows_affected()

@@ -17,6 +17,7 @@ statements! {
     /// What is proved stays proved: only an open operation learns.
     LEARN = "UPDATE operations SET state = $2, detail = $3, evidence = COALESCE($4, evidence), updated_at = $5 \
              WHERE id = $1 AND state IN ('intended', 'unknown')";
+    RESENT = "UPDATE operations SET updated_at = $2 WHERE id = $1 AND state IN ('intended', 'unknown')";
     LATEST = "SELECT id, job_id, kind, channel, reference, generation, idempotency_key, state, intended_at, updated_at \
               FROM operations WHERE channel = $1 AND reference = $2 AND kind = $3 \
               ORDER BY generation DESC LIMIT 1";
@@ -89,6 +90,23 @@ pub async fn learn(
             .bind(state.as_str())
             .bind(words(detail))
             .bind(evidence)
+            .bind(Timestamp(now))
+            .execute(connection)
+            .await?
+            .rows_affected()
+    });
+    Ok(moved == 1)
+}
+
+/// Notes, before it is done, that the call of an open operation is made once more; `false` when it was closed before.
+pub async fn note_resent(
+    tx: &mut Tx,
+    id: OperationId,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let moved = on_both!(tx, Db, connection => {
+        sqlx::query(RESENT.text::<Db>())
+            .bind(id.0)
             .bind(Timestamp(now))
             .execute(connection)
             .await?

@@ -201,11 +201,11 @@ pub async fn insert_run(
     Ok(())
 }
 
-/// Writes breaks down, or notes that a run saw them again.
+/// Writes breaks down, or notes that a run saw them again; without a run, they follow from what people decided.
 pub async fn upsert_breaks(
     tx: &mut Tx,
     channel: &str,
-    run_id: Uuid,
+    run_id: Option<Uuid>,
     breaks: &[NewBreak],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
@@ -233,8 +233,11 @@ pub async fn upsert_breaks(
                     .push_bind(Timestamp(now));
             });
             query.push(
-                " ON CONFLICT (identity) DO UPDATE SET state = 'open', detail = excluded.detail, \
-                 at_risk_minor = excluded.at_risk_minor, last_run_id = excluded.last_run_id, \
+                // A second payment is opened and closed with the books, and not by whoever reads its line again.
+                " ON CONFLICT (identity) DO UPDATE SET state = CASE WHEN breaks.kind = 'payout' \
+                 AND breaks.break_name = 'duplicate_theirs' THEN breaks.state ELSE 'open' END, detail = excluded.detail, \
+                 at_risk_minor = excluded.at_risk_minor, \
+                 last_run_id = COALESCE(excluded.last_run_id, breaks.last_run_id), \
                  updated_at = excluded.updated_at",
             );
             query.build().execute(connection).await?;

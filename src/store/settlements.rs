@@ -15,7 +15,8 @@ use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both, words};
 use crate::domain::operation::{Operation, OperationKind};
 use crate::domain::settlement_run::collect::{Amounts, Draft, Previous};
 use crate::domain::settlement_run::{
-    Claim, ClaimState, Instruction, InstructionState, Part, PartState, Settlement, SettlementState,
+    Claim, ClaimState, DebitLine, Instruction, InstructionState, Part, PartState, Settlement,
+    SettlementState,
 };
 
 /// Named, so that a column a later release adds never changes what this one reads.
@@ -34,14 +35,15 @@ statements! {
     PARTS = "SELECT part_no, amount_minor, currency, state, reason, updated_at FROM settlement_parts \
              WHERE settlement_id = $1 ORDER BY part_no";
     INSTRUCTIONS = "SELECT i.part_no, i.generation, i.end_to_end_id, i.operation_id, i.approval_id, i.bank, \
-                    i.payee_account_no, i.payee_name, i.remittance, i.state, i.debited_on, i.unsent_at, i.created_at, i.updated_at, \
+                    i.payee_account_no, i.payee_name, i.remittance, i.state, i.debited_on, i.debit_no, i.unsent_at, \
+                    i.created_at, i.updated_at, \
                     o.job_id AS operation_job_id, o.generation AS operation_generation, \
                     o.idempotency_key AS operation_key, o.state AS operation_state, \
                     o.intended_at AS operation_intended_at, o.updated_at AS operation_updated_at \
                     FROM payout_instructions i JOIN operations o ON o.id = i.operation_id \
                     WHERE i.settlement_id = $1 ORDER BY i.part_no, i.generation";
     CLAIMS = "SELECT id, part_no, amount_minor, currency, bank, paid_on, bank_reference, proof_sha256, registered_by, \
-              approval_id, state, debited_on, registered_at FROM offline_payments \
+              approval_id, state, debited_on, debit_no, registered_at FROM offline_payments \
               WHERE settlement_id = $1 ORDER BY part_no, registered_at, id";
     LATEST = "SELECT sequence_no, period_until, state, net_minor FROM settlements \
               WHERE merchant_id = $1 AND currency = $2 ORDER BY sequence_no DESC LIMIT 1";
@@ -71,8 +73,8 @@ statements! {
                 approval_id, bank, payee_account_no, payee_name, amount_minor, currency, remittance, state, debited_on, \
                 created_at, updated_at) \
                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'open', NULL, $13, $13)";
-    MOVE_INSTRUCTION = "UPDATE payout_instructions SET state = $3, debited_on = COALESCE($4, debited_on), updated_at = $5 \
-                        WHERE end_to_end_id = $1 AND state = $2";
+    MOVE_INSTRUCTION = "UPDATE payout_instructions SET state = $3, debited_on = COALESCE($4, debited_on), \
+                        debit_no = COALESCE($5, debit_no), updated_at = $6 WHERE end_to_end_id = $1 AND state = $2";
     /// A day that is known is not changed.
     DATE = "UPDATE settlements SET due_on = $2, calendar_version = $3 WHERE id = $1 AND due_on IS NULL";
     ASKED = "UPDATE payout_instructions SET updated_at = $2 WHERE end_to_end_id = $1";
@@ -80,8 +82,8 @@ statements! {
     CLAIM = "INSERT INTO offline_payments (id, settlement_id, part_no, amount_minor, currency, bank, paid_on, \
              bank_reference, proof_sha256, registered_by, approval_id, state, debited_on, registered_at, updated_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'registered', NULL, $12, $12)";
-    MOVE_CLAIM = "UPDATE offline_payments SET state = $3, debited_on = COALESCE($4, debited_on), updated_at = $5 \
-                  WHERE id = $1 AND state = $2";
+    MOVE_CLAIM = "UPDATE offline_payments SET state = $3, debited_on = COALESCE($4, debited_on), \
+                  debit_no = COALESCE($5, debit_no), updated_at = $6 WHERE id = $1 AND state = $2";
     TIMELINE = "SELECT version, occurred_at, part_no, event, state, reason, job_id FROM settlement_events \
                 WHERE settlement_id = $1 ORDER BY version";
     /// Merchants that have something to settle, if it is for us to settle, or to pay, one page after the other.
@@ -552,13 +554,13 @@ pub async fn instruct(
     Ok(())
 }
 
-/// Moves an instruction from one state to another, with the day of its debit where that is news; `false` when it was
+/// Moves an instruction from one state to another, with the line of its debit where that is news; `false` when it was
 /// not there.
 pub async fn move_instruction(
     tx: &mut Tx,
     end_to_end_id: &Reference,
     (from, to): (InstructionState, InstructionState),
-    debited_on: Option<NaiveDate>,
+    debit: Option<DebitLine<'_>>,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let moved = on_both!(tx, Db, connection => {
@@ -566,7 +568,8 @@ pub async fn move_instruction(
             .bind(end_to_end_id.as_str())
             .bind(from.as_str())
             .bind(to.as_str())
-            .bind(debited_on.map(|day| day.to_string()))
+            .bind(debit.map(|line| line.booked_on.to_string()))
+            .bind(debit.map(|line| line.number))
             .bind(Timestamp(now))
             .execute(connection)
             .await?
@@ -636,13 +639,13 @@ pub async fn insert_claim(
     Ok(())
 }
 
-/// Moves a claim from one state to another, with the day of its debit where that is news; `false` when it was not
+/// Moves a claim from one state to another, with the line of its debit where that is news; `false` when it was not
 /// there.
 pub async fn move_claim(
     tx: &mut Tx,
     id: OfflinePaymentId,
     (from, to): (ClaimState, ClaimState),
-    debited_on: Option<NaiveDate>,
+    debit: Option<DebitLine<'_>>,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let moved = on_both!(tx, Db, connection => {
@@ -650,7 +653,8 @@ pub async fn move_claim(
             .bind(id.0)
             .bind(from.as_str())
             .bind(to.as_str())
-            .bind(debited_on.map(|day| day.to_string()))
+            .bind(debit.map(|line| line.booked_on.to_string()))
+            .bind(debit.map(|line| line.number))
             .bind(Timestamp(now))
             .execute(connection)
             .await?
@@ -869,6 +873,7 @@ struct InstructionRow {
     remittance: String,
     state: String,
     debited_on: Option<String>,
+    debit_no: Option<String>,
     unsent_at: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -908,6 +913,7 @@ impl TryFrom<InstructionRow> for Instruction {
             remittance: row.remittance,
             state: parse("state", &row.state)?,
             debited_on: day("debited_on", row.debited_on)?,
+            debit_no: row.debit_no,
             unsent_at: row.unsent_at.map(|at| at.0),
             created_at: row.created_at.0,
             updated_at: row.updated_at.0,
@@ -929,6 +935,7 @@ struct ClaimRow {
     approval_id: Uuid,
     state: String,
     debited_on: Option<String>,
+    debit_no: Option<String>,
     registered_at: Timestamp,
 }
 
@@ -947,6 +954,7 @@ impl TryFrom<ClaimRow> for Claim {
             approval_id: ApprovalId(row.approval_id),
             state: parse("state", &row.state)?,
             debited_on: day("debited_on", row.debited_on)?,
+            debit_no: row.debit_no,
             registered_at: row.registered_at.0,
         })
     }

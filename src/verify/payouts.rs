@@ -35,7 +35,8 @@ pub(super) async fn check(
             let approval = approvals::find(tx, instruction.approval_id).await?;
             of.check_approval(approval.as_ref(), findings);
             of.check_booked(tx, findings).await?;
-            if instruction.state == InstructionState::Open {
+            // Its money may be said to have bounced when it is on the statement already: then it is not on its way.
+            if instruction.state == InstructionState::Open && instruction.debited_on.is_none() {
                 let merchant = settlement.merchant_id.as_str();
                 books.in_transit.add_money(merchant, part.amount);
             }

@@ -2,11 +2,16 @@
 //! nobody can explain is a break.
 #![cfg(test)]
 
-use chrono::NaiveDate;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{NaiveDate, TimeDelta};
 use clearday::connectors::sandbox::NewEntry;
 use clearday::domain::job::JobState;
 use clearday::store::{ledger, reconciliations};
-use clearday_jobs::{JobId, JobKind};
+use clearday::verify::verify;
+use clearday_jobs::{ChannelName, JobId, JobKind};
 
 use crate::support::house::{DEPOSIT_TEXT, House, Mode};
 use crate::support::in_both_modes;
@@ -14,6 +19,7 @@ use crate::support::sandbox::{cny, reference};
 
 in_both_modes! {
     a_deposit_of_a_channel_pays_what_it_owes: deposit;
+    a_deposit_is_booked_once_whatever_becomes_of_the_settings: other_settings;
     a_line_that_nobody_can_explain_waits_in_suspense_and_is_a_break: unexplained;
     the_same_file_again_changes_nothing: again;
     a_statement_of_the_next_day_goes_on_where_the_first_ended: next_day;
@@ -126,6 +132,43 @@ async fn deposit(house: House) {
             format!("opening_balance clearday -{OPENING}"),
         ]
     );
+    house.close().await;
+}
+
+/// Daemons that take these texts for the signatures of channels, instead of those that run.
+async fn restart_with(house: &mut House, deposit_texts: BTreeMap<ChannelName, String>) {
+    for daemon in std::mem::take(&mut house.daemons) {
+        daemon.shutdown(Duration::from_secs(10)).await.unwrap();
+    }
+    let mut bench = house.bench();
+    bench.deposit_texts = Arc::new(deposit_texts);
+    let handler = clearday::workers::handler(bench);
+    house.start_daemon_with(house.store.clone(), handler, TimeDelta::seconds(5));
+}
+
+async fn other_settings(mut house: House) {
+    let sandbox = &house.sandbox.handle;
+    sandbox
+        .bank_deposit(entry(2, 50_000, DEPOSIT_TEXT))
+        .unwrap();
+    reconcile(&house, "first", 2).await;
+    let before = balances(&house).await;
+    let renamed = "another_channel".parse().unwrap();
+    let texts = [
+        ("none", BTreeMap::new()),
+        ("another", [(renamed, DEPOSIT_TEXT.to_owned())].into()),
+    ];
+    for (key, deposit_texts) in texts {
+        restart_with(&mut house, deposit_texts).await;
+        assert_eq!(
+            reconcile(&house, key, 2).await,
+            "nothing new since version 1"
+        );
+        assert_eq!(balances(&house).await, before);
+        assert_eq!(breaks(&house, "open").await, [""; 0]);
+    }
+    let report = verify(&house.store).await.unwrap();
+    assert!(report.ok, "{report:#?}");
     house.close().await;
 }
 

@@ -27,6 +27,7 @@ mod partner_notification;
 mod reconcile_files;
 mod reconciliation;
 mod schedule;
+mod second_payment;
 mod settlement_follow_up;
 mod settlement_run;
 mod setup_import;

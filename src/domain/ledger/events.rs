@@ -286,6 +286,36 @@ pub fn second_payment_offline(
     book(occasion, EntryEvent::SecondDebit, Some(merchant), legs)
 }
 
+/// What was booked as a second payment is the one that pays: the instruction was not dead.
+pub fn second_debit_confirms(
+    occasion: Occasion<'_>,
+    merchant: &MerchantId,
+    amount: Money,
+) -> Built {
+    let (from, to) = (Account::PayoutInTransit, Account::MerchantOverpaid);
+    let legs = within(merchant, from, to, amount);
+    book(occasion, EntryEvent::PayoutConfirmed, Some(merchant), legs)
+}
+
+/// What was booked as a second payment is the one that pays: the offline one.
+pub fn second_debit_counts(occasion: Occasion<'_>, merchant: &MerchantId, amount: Money) -> Built {
+    let (from, to) = (Account::MerchantPayable, Account::MerchantOverpaid);
+    let legs = within(merchant, from, to, amount);
+    book(occasion, EntryEvent::OfflineApproved, Some(merchant), legs)
+}
+
+/// The second payment of a part came back.
+pub fn second_debit_returned(
+    occasion: Occasion<'_>,
+    merchant: &MerchantId,
+    bank: &ChannelName,
+    amount: Money,
+) -> Built {
+    let overpaid = merchant_side(Account::MerchantOverpaid, merchant);
+    let legs = [(bank_side(bank), overpaid, amount)];
+    book(occasion, EntryEvent::PayoutReturned, Some(merchant), legs)
+}
+
 /// A channel paid us.
 pub fn deposit(
     occasion: Occasion<'_>,

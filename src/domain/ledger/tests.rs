@@ -90,6 +90,9 @@ fn every_event(amount: Money) -> Vec<Built> {
         events::offline_approved(on(), merchant, amount),
         events::offline_on_statement(on(), merchant, bank, amount),
         events::second_debit(on(), merchant, bank, amount),
+        events::second_debit_confirms(on(), merchant, amount),
+        events::second_debit_counts(on(), merchant, amount),
+        events::second_debit_returned(on(), merchant, bank, amount),
         events::deposit(on(), bank, channel, amount),
         events::dispute_opened(on(), channel, merchant, amount),
         events::dispute_lost(on(), merchant, amount),
@@ -148,6 +151,9 @@ thing:1/return_released: payout_returned(shop) <- merchant_payable(shop) 5
 thing:1/offline_approved: merchant_payable(shop) <- offline_in_transit(shop) 5
 thing:1/offline_on_statement: offline_in_transit(shop) <- bank(icbc) 5
 thing:1/second_debit: merchant_overpaid(shop) <- bank(icbc) 5
+thing:1/payout_confirmed: payout_in_transit(shop) <- merchant_overpaid(shop) 5
+thing:1/offline_approved: merchant_payable(shop) <- merchant_overpaid(shop) 5
+thing:1/payout_returned: bank(icbc) <- merchant_overpaid(shop) 5
 thing:1/deposit: bank(icbc) <- channel_receivable(wechat) 5
 thing:1/dispute_opened: dispute_asset(shop) <- channel_receivable(wechat) 5; merchant_payable(shop) <- dispute_hold(shop) 5
 thing:1/dispute_lost: dispute_hold(shop) <- dispute_asset(shop) 5

@@ -18,6 +18,8 @@ pub struct Traits {
     pub has_end_to_end_id: bool,
     /// Whether a channel of ours signs its deposits like this.
     pub is_signed_by_channel: bool,
+    /// Whether it was explained and booked before: whatever nobody remembers of it, it is not booked again.
+    pub is_known: bool,
 }
 
 /// Which way the money went.
@@ -91,6 +93,13 @@ pub struct KnownFact {
     pub amount: Money,
 }
 
+impl KnownFact {
+    fn is_of(&self, amount: Money) -> bool {
+        self.amount.currency() == amount.currency()
+            && self.amount.minor_units().unsigned_abs() == amount.minor_units().unsigned_abs()
+    }
+}
+
 impl Direction {
     /// Of a signed amount.
     pub const fn of(amount: Money) -> Self {
@@ -128,11 +137,8 @@ impl Direction {
 
 /// The questions to ask about a line, in their order.
 pub const fn questions(line: Traits) -> &'static [Question] {
-    match (
-        line.direction,
-        line.has_end_to_end_id,
-        line.is_signed_by_channel,
-    ) {
+    let may_be_deposit = line.is_signed_by_channel && !line.is_known;
+    match (line.direction, line.has_end_to_end_id, may_be_deposit) {
         (Direction::Debit, true, _) => &[Question::ConfirmPart, Question::OfflinePayment],
         (Direction::Debit, false, _) => &[Question::OfflinePayment],
         (Direction::Credit, true, true) => &[Question::ReturnPart, Question::Deposit],
@@ -148,7 +154,7 @@ pub fn decide(line: Traits, answers: &[Answer]) -> Step {
     match answers.last() {
         None | Some(Answer::NotOurs) => match questions.get(answers.len()) {
             Some(question) => Step::Ask(*question),
-            None if line.direction == Direction::Neither => Step::Rest,
+            None if line.is_known || line.direction == Direction::Neither => Step::Rest,
             None => Step::Suspend(Difference {
                 name: BreakName::MissingOurs,
                 expected: None,
@@ -166,15 +172,21 @@ pub fn decide(line: Traits, answers: &[Answer]) -> Step {
 /// The amount of ours, without a sign, if the line's number stands for another amount in our books. A person must look;
 /// nobody is asked and nothing is booked.
 pub fn contradicted(amount: Money, facts: &[KnownFact]) -> Option<Money> {
-    let same_amount = |fact: &KnownFact| {
-        fact.amount.currency() == amount.currency()
-            && fact.amount.minor_units().unsigned_abs() == amount.minor_units().unsigned_abs()
-    };
     let kinds = Direction::of(amount).kinds();
     let fact = facts
         .iter()
-        .find(|fact| kinds.contains(&fact.kind) && !same_amount(fact))?;
+        .find(|fact| kinds.contains(&fact.kind) && !fact.is_of(amount))?;
     Some(fact.amount)
+}
+
+/// Whether the line's number stands for the same money in our books, by anything but suspense.
+pub fn is_known(amount: Money, facts: &[KnownFact]) -> bool {
+    let direction = Direction::of(amount);
+    facts.iter().any(|fact| {
+        direction.kinds().contains(&fact.kind)
+            && direction.suspended_kind() != Some(fact.kind)
+            && fact.is_of(amount)
+    })
 }
 
 /// What to do about such a line.
@@ -213,20 +225,32 @@ mod tests {
 
     use super::*;
 
-    /// Direction, end-to-end id, signed by a channel: what is done after each way to answer.
+    /// Direction, end-to-end id, signed by a channel, booked before: what is done after each way to answer.
     const TABLE: &str = "\
-debit, id, signed: confirm_part; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: offline_payment; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: suspend missing_ours
-debit, id, -: confirm_part; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: offline_payment; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: suspend missing_ours
-debit, -, signed: offline_payment; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: suspend missing_ours
-debit, -, -: offline_payment; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: suspend missing_ours
-credit, id, signed: return_part; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: deposit; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: suspend missing_ours
-credit, id, -: return_part; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: suspend missing_ours
-credit, -, signed: deposit; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: suspend missing_ours
-credit, -, -: suspend missing_ours
-neither, id, signed: rest
-neither, id, -: rest
-neither, -, signed: rest
-neither, -, -: rest
+debit, id, signed, new: confirm_part; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: offline_payment; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: suspend missing_ours
+debit, id, signed, known: confirm_part; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: offline_payment; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: rest
+debit, id, -, new: confirm_part; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: offline_payment; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: suspend missing_ours
+debit, id, -, known: confirm_part; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: offline_payment; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: rest
+debit, -, signed, new: offline_payment; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: suspend missing_ours
+debit, -, signed, known: offline_payment; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: rest
+debit, -, -, new: offline_payment; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: suspend missing_ours
+debit, -, -, known: offline_payment; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: rest
+credit, id, signed, new: return_part; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: deposit; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: suspend missing_ours
+credit, id, signed, known: return_part; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: rest
+credit, id, -, new: return_part; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: suspend missing_ours
+credit, id, -, known: return_part; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: rest
+credit, -, signed, new: deposit; explained rest, second report duplicate_theirs, differs suspend amount_mismatch, not ours: suspend missing_ours
+credit, -, signed, known: rest
+credit, -, -, new: suspend missing_ours
+credit, -, -, known: rest
+neither, id, signed, new: rest
+neither, id, signed, known: rest
+neither, id, -, new: rest
+neither, id, -, known: rest
+neither, -, signed, new: rest
+neither, -, signed, known: rest
+neither, -, -, new: rest
+neither, -, -, known: rest
 ";
 
     #[test]
@@ -239,13 +263,16 @@ neither, -, -: rest
         ] {
             for (has_end_to_end_id, id) in [(true, "id"), (false, "-")] {
                 for (is_signed_by_channel, signed) in [(true, "signed"), (false, "-")] {
-                    let line = Traits {
-                        direction,
-                        has_end_to_end_id,
-                        is_signed_by_channel,
-                    };
-                    let told = tell(line, &mut Vec::new());
-                    table.push(format!("{word}, {id}, {signed}: {told}\n"));
+                    for (is_known, known) in [(false, "new"), (true, "known")] {
+                        let line = Traits {
+                            direction,
+                            has_end_to_end_id,
+                            is_signed_by_channel,
+                            is_known,
+                        };
+                        let told = tell(line, &mut Vec::new());
+                        table.push(format!("{word}, {id}, {signed}, {known}: {told}\n"));
+                    }
                 }
             }
         }
@@ -307,6 +334,21 @@ neither, -, -: rest
             assert_eq!(expected(-5, kind, 6), None);
         }
         assert_eq!(contradicted(cny(5), &[]), None);
+    }
+
+    #[test]
+    fn what_only_waits_in_suspense_is_not_known() {
+        let known = |line: i64, kind| {
+            let amount = cny(5);
+            is_known(cny(line), &[KnownFact { kind, amount }])
+        };
+        for kind in [FactKind::Payout, FactKind::OfflinePayment] {
+            assert!(known(-5, kind) && !known(-6, kind) && !known(5, kind));
+        }
+        for kind in [FactKind::Return, FactKind::Deposit] {
+            assert!(known(5, kind) && !known(6, kind) && !known(-5, kind));
+        }
+        assert!(!known(-5, FactKind::BankDebit) && !known(5, FactKind::BankCredit));
     }
 
     #[test]

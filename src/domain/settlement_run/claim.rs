@@ -2,7 +2,8 @@
 //!
 //! Whoever registers it is its maker; another person approves it. It closes the part at once where no instruction to a
 //! bank lives, and else waits until the instruction is proved dead. If the instruction turns out to have paid, the
-//! claim is a surplus: should its debit be on the statement too, the merchant was paid twice, and both are booked.
+//! claim is a surplus: should its debit be on the statement too, the merchant was paid twice, and both are booked. When
+//! the money of the instruction comes back then, the claim is what paid the part.
 
 use crate::domain::words::words;
 
@@ -17,7 +18,7 @@ words! {
         Waiting = "waiting",
         /// It closed its part. Final.
         Counted = "counted",
-        /// Its part was paid without it. Final.
+        /// Its part was paid without it. It counts after all when that payment dies and its own is on the statement.
         Surplus = "surplus",
     }
     "registered, refused, waiting, counted, surplus"
@@ -30,7 +31,7 @@ words! {
         Approve = "approve",
         /// A second person does not agree.
         Refuse = "refuse",
-        /// No instruction lives, and the part is not paid.
+        /// No instruction lives, and the part is not paid, or not any more.
         Count = "count",
         /// The part is paid without it.
         Yield = "yield",
@@ -64,11 +65,9 @@ impl ClaimState {
                 | ClaimEvent::Yield => None,
             },
             Self::Surplus => match event {
+                ClaimEvent::Count => Some(Self::Counted),
                 ClaimEvent::Debit => Some(Self::Surplus),
-                ClaimEvent::Approve
-                | ClaimEvent::Refuse
-                | ClaimEvent::Count
-                | ClaimEvent::Yield => None,
+                ClaimEvent::Approve | ClaimEvent::Refuse | ClaimEvent::Yield => None,
             },
             Self::Refused => match event {
                 ClaimEvent::Approve
@@ -115,7 +114,7 @@ registered: approve -> waiting, refuse -> refused, count -> refused, yield -> re
 refused: approve -> refused, refuse -> refused, count -> refused, yield -> refused, debit -> refused
 waiting: approve -> refused, refuse -> refused, count -> counted, yield -> surplus, debit -> waiting
 counted: approve -> refused, refuse -> refused, count -> refused, yield -> refused, debit -> counted
-surplus: approve -> refused, refuse -> refused, count -> refused, yield -> refused, debit -> surplus"
+surplus: approve -> refused, refuse -> refused, count -> counted, yield -> refused, debit -> surplus"
         );
     }
 }

@@ -16,5 +16,5 @@ mod state;
 
 pub use claim::{ClaimEvent, ClaimState};
 pub use part::{InstructionState, PartEvent, PartState};
-pub use settlement::{Claim, Instruction, Part, Settlement};
+pub use settlement::{Claim, DebitLine, Instruction, Part, SecondPayment, Settlement};
 pub use state::{SettlementEvent, SettlementState};

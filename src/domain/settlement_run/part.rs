@@ -153,6 +153,8 @@ impl PartState {
                 | PartEvent::PayOffline => None,
             },
             Self::Returned => match event {
+                // Another instruction, taken for dead before this one was sent, did pay.
+                PartEvent::ConfirmLate => Some(Self::Confirmed),
                 PartEvent::Release => Some(Self::Planned),
                 PartEvent::PayOffline => Some(Self::PaidOffline),
                 PartEvent::Send
@@ -160,7 +162,6 @@ impl PartState {
                 | PartEvent::Accept
                 | PartEvent::Reject
                 | PartEvent::Confirm
-                | PartEvent::ConfirmLate
                 | PartEvent::Bounce
                 | PartEvent::Return => None,
             },
@@ -252,7 +253,7 @@ accepted: send -> refused, lose -> refused, accept -> accepted, reject -> reject
 confirmed: send -> refused, lose -> refused, accept -> refused, reject -> refused, confirm -> refused, confirm_late -> refused, bounce -> bounced, return -> returned, release -> refused, pay_offline -> refused
 rejected: send -> refused, lose -> refused, accept -> refused, reject -> refused, confirm -> refused, confirm_late -> confirmed, bounce -> refused, return -> refused, release -> planned, pay_offline -> paid_offline
 bounced: send -> refused, lose -> refused, accept -> refused, reject -> refused, confirm -> bounced, confirm_late -> refused, bounce -> refused, return -> returned, release -> refused, pay_offline -> refused
-returned: send -> refused, lose -> refused, accept -> refused, reject -> refused, confirm -> refused, confirm_late -> refused, bounce -> refused, return -> refused, release -> planned, pay_offline -> paid_offline
+returned: send -> refused, lose -> refused, accept -> refused, reject -> refused, confirm -> refused, confirm_late -> confirmed, bounce -> refused, return -> refused, release -> planned, pay_offline -> paid_offline
 paid_offline: send -> refused, lose -> refused, accept -> refused, reject -> refused, confirm -> refused, confirm_late -> refused, bounce -> refused, return -> refused, release -> refused, pay_offline -> refused"
         );
     }

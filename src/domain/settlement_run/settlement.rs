@@ -95,6 +95,8 @@ pub struct Instruction {
     pub state: InstructionState,
     /// The day on which its debit was booked, as the statement shows.
     pub debited_on: Option<NaiveDate>,
+    /// The bank's number of that line.
+    pub debit_no: Option<String>,
     /// When its call last failed before anything left; none once it may have left.
     pub unsent_at: Option<DateTime<Utc>>,
     /// When it was written down.
@@ -126,8 +128,28 @@ pub struct Claim {
     pub state: ClaimState,
     /// The day on which its debit was booked, as the statement shows.
     pub debited_on: Option<NaiveDate>,
+    /// The bank's number of that line.
+    pub debit_no: Option<String>,
     /// When it was registered.
     pub registered_at: DateTime<Utc>,
+}
+
+/// The line of a statement that a debit is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DebitLine<'a> {
+    /// The day on which it was booked.
+    pub booked_on: NaiveDate,
+    /// The bank's number of it.
+    pub number: &'a str,
+}
+
+/// A payment of a part that came second: booked against the merchant, and what pays the part should the first one die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondPayment<'a> {
+    /// Taken for dead, and on the statement when the part was paid otherwise, or about to be.
+    Instruction(&'a Instruction),
+    /// It gave way, and its debit is on the statement.
+    Claim(&'a Claim),
 }
 
 impl Settlement {
@@ -147,10 +169,37 @@ impl Settlement {
     }
 }
 
+impl Claim {
+    /// The bank's number of the line that shows its debit; before that, the number it was registered under.
+    pub fn debit_number(&self) -> &str {
+        self.debit_no.as_deref().unwrap_or(&self.bank_reference)
+    }
+}
+
 impl Part {
     /// The claim that waits for its decision, if there is one.
     pub fn open_claim(&self) -> Option<&Claim> {
         self.claims.iter().find(|claim| claim.state.is_open())
+    }
+
+    /// The second payment that stands, if there is one; the bank's own goes before what people say.
+    pub fn second_payment(&self) -> Option<SecondPayment<'_>> {
+        let mut instructions = self.instructions.iter();
+        let paid_late = instructions
+            .find(|it| it.state == InstructionState::Rejected && it.debited_on.is_some());
+        let mut claims = self.claims.iter();
+        let gave_way = claims.find(|it| it.state == ClaimState::Surplus && it.debited_on.is_some());
+        paid_late
+            .map(SecondPayment::Instruction)
+            .or(gave_way.map(SecondPayment::Claim))
+    }
+
+    /// The instruction whose money came back last.
+    pub fn last_returned(&self) -> Option<&Instruction> {
+        self.instructions
+            .iter()
+            .filter(|it| it.state == InstructionState::Returned)
+            .max_by_key(|it| (it.updated_at, it.generation))
     }
 
     /// The newest instruction about it.

@@ -244,7 +244,7 @@ async fn record(
         .iter()
         .map(|found| new_break(run.engine().ids().uuid(), channel, found))
         .collect();
-    reconciliations::upsert_breaks(&mut tx, channel, id, &breaks, now).await?;
+    reconciliations::upsert_breaks(&mut tx, channel, Some(id), &breaks, now).await?;
     mark_records(&mut tx, id, found).await?;
     if let Some(earlier) = latest {
         reconciliations::vanish_unseen(&mut tx, earlier.id, id, now).await?;

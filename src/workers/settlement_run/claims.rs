@@ -1,12 +1,13 @@
 //! What follows from a claim that a part was paid outside of clearday (线下付款).
 
-use clearday_jobs::{Money, OfflinePaymentId};
+use clearday_jobs::OfflinePaymentId;
 
 use super::moves::{Mover, offline_subject, on, payout_subject};
+use super::second;
 use crate::domain::china::china_day;
 use crate::domain::ledger::{Fact, FactKey, FactKind, FactSource, events};
 use crate::domain::settlement_run::{
-    Claim, ClaimEvent, ClaimState, PartEvent, PartState, Settlement,
+    Claim, ClaimEvent, ClaimState, DebitLine, PartEvent, PartState, Settlement,
 };
 use crate::engine::{Run, WorkError};
 use crate::store::ledger;
@@ -37,7 +38,9 @@ pub(super) async fn move_claim(
         }
         ClaimEvent::Count => count(&mut mover, id).await?,
         ClaimEvent::Yield => {
-            give_way(&mut mover, id).await?;
+            if give_way(&mut mover, id).await? {
+                second::report_claim(&mut mover, id).await?;
+            }
         }
         ClaimEvent::Debit => return Err(WorkError::Invalid("no debit without a line".to_owned())),
     }
@@ -73,7 +76,7 @@ pub(super) async fn release_returned(mover: &mut Mover<'_>, part_no: u32) -> Res
     if part.state != PartState::Returned {
         return Ok(());
     }
-    let Some(instruction) = part.instruction() else {
+    let Some(instruction) = part.last_returned() else {
         return Ok(());
     };
     let (subject, amount) = (payout_subject(&instruction.end_to_end_id), part.amount);
@@ -84,12 +87,12 @@ pub(super) async fn release_returned(mover: &mut Mover<'_>, part_no: u32) -> Res
     Ok(())
 }
 
-/// The part was paid without the claim. If its debit is on the statement, the merchant was paid twice: returns how
-/// much.
+/// The part was paid without the claim. `true` when the claim's debit was booked before: then the merchant was paid
+/// twice, and the caller knows which of the two lines is the break.
 pub(super) async fn give_way(
     mover: &mut Mover<'_>,
     id: OfflinePaymentId,
-) -> Result<Option<Money>, WorkError> {
+) -> Result<bool, WorkError> {
     let (_, claim) = mover.claim(id)?;
     let claim = claim.clone();
     let reason = "the part was paid without it";
@@ -102,10 +105,10 @@ pub(super) async fn give_way(
         let occasion = on(&subject, china_day(&mover.now()));
         let overpaid = events::second_payment_offline(occasion, &whose, claim.amount);
         mover.book([overpaid]).await?;
-        return Ok(Some(claim.amount));
+        return Ok(true);
     }
     attribute(mover, id).await?;
-    Ok(None)
+    Ok(false)
 }
 
 /// A debit that waited in suspense, because nobody or one person alone claimed it, is the claim's from now on.
@@ -149,14 +152,19 @@ async fn take_debit(
     };
     let now = mover.now();
     ledger::note_fact(mover.tx, &debit, entry, now).await?;
-    let reason = format!(
-        "its debit had been on the statement before ({})",
-        debit.key.external_no
-    );
+    let number = debit.key.external_no.as_str();
+    let reason = format!("its debit had been on the statement before ({number})");
+    let line = DebitLine { booked_on, number };
     mover
-        .move_claim(claim.id, ClaimEvent::Debit, Some(booked_on), &reason)
+        .move_claim(claim.id, ClaimEvent::Debit, Some(line), &reason)
         .await?;
-    Ok(())
+    match claim.state {
+        ClaimState::Surplus => second::report_claim(mover, claim.id).await,
+        ClaimState::Registered
+        | ClaimState::Refused
+        | ClaimState::Waiting
+        | ClaimState::Counted => Ok(()),
+    }
 }
 
 /// Books the debit of a claim by where the claim is; returns the entry.

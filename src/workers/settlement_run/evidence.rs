@@ -9,15 +9,15 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clearday_jobs::{ChannelName, MerchantId, Money, OfflinePaymentId, Reference, SettlementId};
 
-use super::claims::{book_debit, give_way};
-use super::moves::{Mover, offline_subject, on, payout_subject};
+use super::claims::{book_debit, give_way, release_returned};
+use super::moves::{Mover, offline_subject, on, payout_subject, rejection_undone};
+use super::second::{self, RepeatedDebit};
 use crate::connectors::Evidence;
-use crate::domain::china::china_day;
 use crate::domain::ledger::events::{self, Built};
 use crate::domain::ledger::{EntryEvent, Fact, FactKey, FactKind, FactSource};
 use crate::domain::operation::OperationState;
 use crate::domain::settlement_run::{
-    ClaimEvent, ClaimState, Instruction, InstructionState, PartEvent, SettlementEvent,
+    ClaimEvent, ClaimState, DebitLine, Instruction, InstructionState, PartEvent, SettlementEvent,
     SettlementState,
 };
 use crate::engine::{Run, RunTx, ShownSettlement, WorkError};
@@ -92,6 +92,14 @@ impl BankFact<'_> {
         }
     }
 
+    /// The line as what shows a debit.
+    const fn debit(&self) -> DebitLine<'_> {
+        DebitLine {
+            booked_on: self.booked_on,
+            number: self.number,
+        }
+    }
+
     fn second_subject(&self) -> String {
         format!("second_debit:{}:{}", self.bank, self.number)
     }
@@ -113,32 +121,42 @@ pub(in crate::workers) async fn confirm_part(
         let expected = part.amount;
         return Ok(Shown::Differs { expected });
     }
-    let second = second_debit_of(&mover, part_no);
+    let twice = second_debit_of(&mover, part_no);
     let fact = debit.fact(FactKind::Payout);
+    let instruction = mover.instruction(part_no, end_to_end_id)?.clone();
     if ledger::find_fact(mover.tx, &fact.key).await?.is_some() {
         let booked = ledger::of_subject(mover.tx, &debit.second_subject(), 1).await?;
-        return Ok(if booked.is_empty() {
+        let is_its_own = instruction.debit_no.as_deref() == Some(debit.number)
+            && instruction.state != InstructionState::Rejected;
+        return Ok(if booked.is_empty() || is_its_own {
             Shown::Known
         } else {
-            second
+            twice
         });
     }
-    let instruction = mover.instruction(part_no, end_to_end_id)?.clone();
-    let was_paid_twice = if let Some(first) = first_debit(&mover, part_no, &instruction) {
+    let shown = if let Some(first) = first_debit(&mover, part_no, &instruction) {
         let entry = book_first(&mut mover, part_no, &instruction, debit, first).await?;
         note(&mut mover, &fact, entry).await?;
-        claims_give_way(&mut mover, part_no).await?
+        if claims_give_way(&mut mover, part_no).await? {
+            report_line(&mut mover, end_to_end_id.as_str(), debit).await?;
+            twice
+        } else {
+            Shown::Booked
+        }
     } else {
-        let entry = book_second(&mut mover, part_no, debit).await?;
+        let id = end_to_end_id.as_str();
+        let entry = book_second(&mut mover, part_no, id, debit).await?;
         note(&mut mover, &fact, entry).await?;
-        true
+        if instruction.state == InstructionState::Rejected && instruction.debited_on.is_none() {
+            let (same, line) = (instruction.state, Some(debit.debit()));
+            mover
+                .move_instruction(part_no, end_to_end_id, same, line)
+                .await?;
+        }
+        twice
     };
     wake(&mut mover, debit, "a debit is on the statement");
-    Ok(if was_paid_twice {
-        second
-    } else {
-        Shown::Booked
-    })
+    Ok(shown)
 }
 
 /// Of what kind of instruction a first debit is.
@@ -185,7 +203,6 @@ async fn book_first(
         "the debit is on the statement of {} ({})",
         debit.bank, debit.number
     );
-    let booked_on = Some(debit.booked_on);
     let to = match first {
         FirstDebit::Open => {
             let part = mover
@@ -198,12 +215,8 @@ async fn book_first(
             }
         }
         FirstDebit::Dead => {
-            // What was put back when it was taken for dead is under way again.
-            let today = china_day(&mover.now());
-            let rejected = events::payout_rejected(on(&subject, today), &whose, debit.amount);
-            entries.push(
-                rejected.map(|entry| entry.map(|entry| events::reversal(&entry, debit.booked_on))),
-            );
+            release_returned(mover, part_no).await?;
+            entries.push(rejection_undone(occasion, &whose, debit.amount));
             mover
                 .move_part(part_no, PartEvent::ConfirmLate, &reason)
                 .await?;
@@ -224,7 +237,7 @@ async fn book_first(
         debit.amount,
     ));
     mover
-        .move_instruction(part_no, end_to_end_id, to, booked_on)
+        .move_instruction(part_no, end_to_end_id, to, Some(debit.debit()))
         .await?;
     prove_sent(mover, instruction, debit).await?;
     mover.book(entries).await
@@ -247,6 +260,7 @@ async fn prove_sent(
 async fn book_second(
     mover: &mut Mover<'_>,
     part_no: u32,
+    end_to_end_id: &str,
     debit: &BankFact<'_>,
 ) -> Result<Option<uuid::Uuid>, WorkError> {
     let whose = mover.settlement.merchant_id.clone();
@@ -261,7 +275,23 @@ async fn book_second(
     mover
         .record("second_debit", Some((part_no, state)), &reason)
         .await?;
+    report_line(mover, end_to_end_id, debit).await?;
     mover.book([entry]).await
+}
+
+/// The line is of a second payment, and stays a break until it is not.
+async fn report_line(
+    mover: &mut Mover<'_>,
+    end_to_end_id: &str,
+    debit: &BankFact<'_>,
+) -> Result<(), WorkError> {
+    let repeated = RepeatedDebit {
+        bank: debit.bank,
+        line: debit.debit(),
+        amount: debit.amount,
+        end_to_end_id,
+    };
+    second::report(mover, &repeated).await
 }
 
 /// Claims that waited for what is proved paid now; `true` when one of them was paid, too.
@@ -278,7 +308,7 @@ async fn claims_give_way(mover: &mut Mover<'_>, part_no: u32) -> Result<bool, Wo
         .collect();
     let mut was_paid_twice = false;
     for id in waiting {
-        was_paid_twice |= give_way(mover, id).await?.is_some();
+        was_paid_twice |= give_way(mover, id).await?;
     }
     Ok(was_paid_twice)
 }
@@ -305,6 +335,11 @@ pub(in crate::workers) async fn return_part(
         return Ok(Shown::Known);
     }
     let instruction = mover.instruction(part_no, end_to_end_id)?.clone();
+    if instruction.state == InstructionState::Rejected && instruction.debited_on.is_some() {
+        let entry = second::came_back(&mut mover, part_no, &instruction, credit).await?;
+        note(&mut mover, &fact, entry).await?;
+        return Ok(Shown::Booked);
+    }
     let may_return = match instruction.state {
         InstructionState::Open | InstructionState::Confirmed => can_return,
         InstructionState::Rejected | InstructionState::Returned => false,
@@ -371,20 +406,20 @@ async fn offline_debit(
     if claim.state == ClaimState::Registered {
         return Ok(Shown::NotOurs);
     }
-    let second = second_debit_of(&mover, part_no);
+    let twice = second_debit_of(&mover, part_no);
     let is_surplus = claim.state == ClaimState::Surplus;
     let fact = debit.fact(FactKind::OfflinePayment);
     let is_known = ledger::find_fact(mover.tx, &fact.key).await?.is_some();
     // A debit that was attributed when the claim was decided is known by the bank's own number of it.
-    let was_attributed = claim.debited_on.is_some() && debit.number == claim.bank_reference;
+    let was_attributed = claim.debited_on.is_some() && debit.number == claim.debit_number();
     if is_known || was_attributed {
         let is_second = is_surplus && !was_booked_first(&mut mover, claim_id).await?;
-        return Ok(if is_second { second } else { Shown::Known });
+        return Ok(if is_second { twice } else { Shown::Known });
     }
     if claim.debited_on.is_some() {
-        let entry = book_second(&mut mover, part_no, debit).await?;
+        let entry = book_second(&mut mover, part_no, "", debit).await?;
         note(&mut mover, &fact, entry).await?;
-        return Ok(second);
+        return Ok(twice);
     }
     let entry = book_debit(&mut mover, claim_id, claim.state, debit.booked_on).await?;
     let reason = format!(
@@ -392,10 +427,16 @@ async fn offline_debit(
         debit.bank, debit.number
     );
     mover
-        .move_claim(claim_id, ClaimEvent::Debit, Some(debit.booked_on), &reason)
+        .move_claim(claim_id, ClaimEvent::Debit, Some(debit.debit()), &reason)
         .await?;
     note(&mut mover, &fact, entry).await?;
-    Ok(if is_surplus { second } else { Shown::Booked })
+    if is_surplus {
+        second::report_claim(&mut mover, claim_id).await?;
+        // What paid the part before may be dead by now.
+        wake(&mut mover, debit, "an offline payment is on the statement");
+        return Ok(twice);
+    }
+    Ok(Shown::Booked)
 }
 
 /// Whether the debit of a claim was booked while nothing else had paid its part: then the line that came after it is

@@ -10,6 +10,7 @@ mod collect;
 pub(super) mod evidence;
 mod moves;
 mod pay;
+mod second;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use clearday_jobs::{Currency, JobKind, MerchantId, Money, SettlementId, SettlementRun};
@@ -355,7 +356,7 @@ async fn step(
         NextStep::PayOut(part_no, approval) => {
             pay::pay_out(bench, run, &merchant, &settlement, part_no, approval).await
         }
-        NextStep::Query(part_no) => pay::query(bench, run, &settlement, part_no).await,
+        NextStep::Query(part_no) => pay::query(bench, run, &merchant, &settlement, part_no).await,
         NextStep::AskForPayout => {
             ask_for_payout(bench, run, &merchant, &settlement).await?;
             Ok(Progress::Made)
@@ -366,6 +367,10 @@ async fn step(
         }
         NextStep::MoveClaim(claim, event) => {
             claims::move_claim(run, &settlement, claim, event).await?;
+            Ok(Progress::Made)
+        }
+        NextStep::CountSecond(part_no) => {
+            second::count(run, &settlement, part_no).await?;
             Ok(Progress::Made)
         }
         NextStep::Date(_)
@@ -444,7 +449,8 @@ async fn move_on(run: &Run, settlement: &Settlement, decision: &NextStep) -> Res
         | NextStep::AskForRelease(_)
         | NextStep::PayOut(..)
         | NextStep::Query(_)
-        | NextStep::MoveClaim(..) => {}
+        | NextStep::MoveClaim(..)
+        | NextStep::CountSecond(_) => {}
     }
     run.checkpoint(tx).await
 }

@@ -1,13 +1,15 @@
 //! How one settlement is changed in a transaction: held, moved by its tables, booked, and written into its history.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use clearday_jobs::{ApprovalId, JobId, OfflinePaymentId, Reference, SettlementId};
+use clearday_jobs::{
+    ApprovalId, JobId, MerchantId, Money, OfflinePaymentId, Reference, SettlementId,
+};
 use uuid::Uuid;
 
-use crate::domain::ledger::events::{Built, Occasion};
+use crate::domain::ledger::events::{self, Built, Occasion};
 use crate::domain::settlement_run::{
-    Claim, ClaimEvent, ClaimState, Instruction, InstructionState, Part, PartEvent, PartState,
-    Settlement, SettlementEvent,
+    Claim, ClaimEvent, ClaimState, DebitLine, Instruction, InstructionState, Part, PartEvent,
+    PartState, Settlement, SettlementEvent,
 };
 use crate::engine::{Run, RunTx, WorkError};
 use crate::store::ledger::{self, JobContext};
@@ -152,7 +154,7 @@ impl<'a> Mover<'a> {
         &mut self,
         id: OfflinePaymentId,
         event: ClaimEvent,
-        debited_on: Option<NaiveDate>,
+        debit: Option<DebitLine<'_>>,
         reason: &str,
     ) -> Result<ClaimState, WorkError> {
         let (part_no, claim) = self.claim(id)?;
@@ -162,13 +164,16 @@ impl<'a> Mover<'a> {
             .after(event)
             .ok_or_else(|| refused("claim", &claim.bank_reference, from, event))?;
         let now = self.now();
-        if !settlements::move_claim(self.tx, id, (from, to), debited_on, now).await? {
+        if !settlements::move_claim(self.tx, id, (from, to), debit, now).await? {
             return Err(lost(self.settlement.id));
         }
         for part in &mut self.settlement.parts {
             for claim in part.claims.iter_mut().filter(|claim| claim.id == id) {
                 claim.state = to;
-                claim.debited_on = debited_on.or(claim.debited_on);
+                if let Some(line) = debit {
+                    claim.debited_on = Some(line.booked_on);
+                    claim.debit_no = Some(line.number.to_owned());
+                }
             }
         }
         let words = format!("claim_{event}");
@@ -183,13 +188,12 @@ impl<'a> Mover<'a> {
         part_no: u32,
         end_to_end_id: &Reference,
         to: InstructionState,
-        debited_on: Option<NaiveDate>,
+        debit: Option<DebitLine<'_>>,
     ) -> Result<(), WorkError> {
         let from = self.instruction(part_no, end_to_end_id)?.state;
         let now = self.now();
         let moved =
-            settlements::move_instruction(self.tx, end_to_end_id, (from, to), debited_on, now)
-                .await?;
+            settlements::move_instruction(self.tx, end_to_end_id, (from, to), debit, now).await?;
         if moved {
             Ok(())
         } else {
@@ -249,6 +253,16 @@ pub(super) async fn book(
     let ids = run.engine().ids();
     let appended = ledger::append(tx, &entries, on_behalf, ids, run.now()).await?;
     Ok(appended.last().map(|it| it.id()))
+}
+
+/// What was put back when an order was taken for dead is under way again.
+pub(super) fn rejection_undone(
+    occasion: Occasion<'_>,
+    merchant: &MerchantId,
+    amount: Money,
+) -> Built {
+    let rejected = events::payout_rejected(occasion, merchant, amount)?;
+    Ok(rejected.map(|entry| events::reversal(&entry, occasion.accounting_on)))
 }
 
 /// What a payout is booked under.

@@ -17,12 +17,13 @@ use crate::domain::merchant::Merchant;
 use crate::domain::operation::{Operation, OperationKind, OperationState};
 use crate::domain::order_expiry::ask_again_at;
 use crate::domain::settlement_run::decide::{
-    AnswerDecision, BankPromises, BankView, decide_answer,
+    AnswerDecision, BankPromises, BankView, Resending, decide_answer,
 };
 use crate::domain::settlement_run::{
     Instruction, InstructionState, Part, PartEvent, PartState, Settlement,
 };
 use crate::engine::{Run, WorkError};
+use crate::store::operations;
 use crate::store::settlements::{self, NewInstruction};
 use crate::workers::calls::{Intent, Learned, conclude, intend, observed, sort_answer};
 
@@ -199,13 +200,21 @@ fn is_unsent<Answer>(answer: &Result<Answer, ChannelError>) -> bool {
     }
 }
 
-/// Sends an order again under its key. From before the call on it may have left.
-async fn send_again(run: &Run, bank: &Bank, told: &Told<'_>) -> Result<Progress, WorkError> {
+/// Sends an order again under its key. From before the call on it may have left: whoever waits for silence to prove it
+/// dead counts from now. Nobody may have said meanwhile that it was paid otherwise.
+async fn send_again(
+    run: &Run,
+    bank: &Bank,
+    decided: &Settlement,
+    told: &Told<'_>,
+) -> Result<Progress, WorkError> {
+    let mut tx = run.begin().await?;
+    Mover::hold_decided(run, &mut tx, decided).await?;
+    operations::note_resent(&mut tx, told.operation.id, run.now()).await?;
     if told.is_unsent {
-        let mut tx = run.begin().await?;
         settlements::note_unsent(&mut tx, told.end_to_end_id, None).await?;
-        run.checkpoint(tx).await?;
     }
+    run.checkpoint(tx).await?;
     send(run, bank, told).await
 }
 
@@ -243,6 +252,7 @@ async fn asked_later(
 pub(super) async fn query(
     bench: &Workbench,
     run: &Run,
+    merchant: &Merchant,
     settlement: &Settlement,
     part_no: u32,
 ) -> Result<Progress, WorkError> {
@@ -274,11 +284,12 @@ pub(super) async fn query(
         &view(&answer.state),
         part.state,
         &instruction.operation,
-        promises_of(bank).about(part),
+        promises_of(bank),
+        Resending::of(part, merchant.is_held),
         run.now(),
     );
     if decision == AnswerDecision::Replay {
-        return send_again(run, bank, &told).await;
+        return send_again(run, bank, settlement, &told).await;
     }
     record(run, &told, &decision, &answer.evidence).await
 }

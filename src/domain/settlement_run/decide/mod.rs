@@ -64,18 +64,6 @@ pub struct BankPromises {
     pub processing_window: TimeDelta,
 }
 
-impl BankPromises {
-    /// What counts of them for a part: what may have been paid otherwise is never sent again, and waited for until it
-    /// is proved dead.
-    #[must_use]
-    pub fn about(self, part: &Part) -> Self {
-        Self {
-            is_idempotent: self.is_idempotent && part.open_claim().is_none(),
-            ..self
-        }
-    }
-}
-
 /// Everything a decision depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
@@ -93,6 +81,30 @@ pub struct Situation<'a> {
     pub zone: Tz,
     /// The instant.
     pub now: DateTime<Utc>,
+}
+
+/// Whether an order that a bank may never have got may be sent once more, under the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resending {
+    /// Nothing speaks against it.
+    Allowed,
+    /// Somebody says that the part was paid offline: it would be paid twice.
+    Claimed,
+    /// Nothing is paid to the merchant for now.
+    Held,
+}
+
+impl Resending {
+    /// As it stands for a part.
+    pub fn of(part: &Part, is_held: bool) -> Self {
+        if part.open_claim().is_some() {
+            Self::Claimed
+        } else if is_held {
+            Self::Held
+        } else {
+            Self::Allowed
+        }
+    }
 }
 
 /// What to do next about a settlement.
@@ -122,6 +134,8 @@ pub enum NextStep {
     Query(u32),
     /// Something became of a claim.
     MoveClaim(OfflinePaymentId, ClaimEvent),
+    /// A part is not paid by what paid it first: its second payment counts.
+    CountSecond(u32),
     /// Every part is paid.
     Close,
 }
@@ -200,6 +214,12 @@ fn claim_need(situation: &Situation<'_>, part: &Part, claim: &Claim) -> Need {
     match claim.state {
         ClaimState::Refused | ClaimState::Counted | ClaimState::Surplus => Need::Nothing,
         ClaimState::Waiting => match part.state {
+            // What is on a statement goes before what is only said.
+            PartState::Planned | PartState::Rejected | PartState::Returned
+                if part.second_payment().is_some() =>
+            {
+                Need::Nothing
+            }
             PartState::Planned | PartState::Rejected | PartState::Returned => {
                 act(ClaimEvent::Count)
             }
@@ -238,6 +258,11 @@ fn consent_of<'a, Id: PartialEq>(consents: &'a [(Id, Consent)], id: &Id) -> &'a 
 fn part_need(situation: &Situation<'_>, part: &Part) -> Need {
     match part.state {
         PartState::Confirmed | PartState::PaidOffline => Need::Nothing,
+        PartState::Planned | PartState::Rejected | PartState::Returned
+            if part.second_payment().is_some() =>
+        {
+            Need::Act(NextStep::CountSecond(part.part_no))
+        }
         PartState::Planned => planned_need(situation, part),
         PartState::Rejected | PartState::Returned => blocked_need(situation, part),
         PartState::Sent | PartState::Unknown | PartState::Accepted | PartState::Bounced => {
@@ -447,12 +472,14 @@ pub enum AnswerDecision {
 /// Decides what the bank's answer about an instruction means for its part.
 ///
 /// "Not found" proves that an order never arrived only when the bank's processing window has passed since the last
-/// moment at which it may have left; and never against the bank's own word that it has it.
+/// moment at which it may have left; and never against the bank's own word that it has it. An order that may not be
+/// sent again is waited for just so long.
 pub fn decide_answer(
     view: &BankView,
     part: PartState,
     operation: &Operation,
     promises: BankPromises,
+    resending: Resending,
     now: DateTime<Utc>,
 ) -> AnswerDecision {
     let is_known = matches!(part, PartState::Accepted | PartState::Bounced);
@@ -467,27 +494,39 @@ pub fn decide_answer(
         BankView::Rejected(reason) => AnswerDecision::Reject(reason.clone()),
         BankView::Returned(reason) => AnswerDecision::Bounce(reason.clone()),
         BankView::NotFound if is_known => AnswerDecision::Same,
-        BankView::NotFound => not_found(operation, promises, now),
+        BankView::NotFound => not_found(operation, promises, resending, now),
     }
 }
 
-fn not_found(operation: &Operation, promises: BankPromises, now: DateTime<Utc>) -> AnswerDecision {
-    match operation.state {
-        // What is proved is not undone by a bank that forgets.
-        OperationState::Succeeded | OperationState::Declined => AnswerDecision::Same,
-        OperationState::Intended | OperationState::Unknown if promises.is_idempotent => {
-            AnswerDecision::Replay
+fn not_found(
+    operation: &Operation,
+    promises: BankPromises,
+    resending: Resending,
+    now: DateTime<Utc>,
+) -> AnswerDecision {
+    let unproved = match resending {
+        Resending::Allowed if promises.is_idempotent => None,
+        Resending::Allowed => Some("the bank does not know it"),
+        Resending::Claimed => {
+            Some("the bank does not know it, and somebody says that it was paid offline")
         }
-        OperationState::Intended | OperationState::Unknown => {
+        Resending::Held => Some("the bank does not know it, and payments to the merchant are held"),
+    };
+    match (operation.state, unproved) {
+        // What is proved is not undone by a bank that forgets.
+        (OperationState::Succeeded | OperationState::Declined, _) => AnswerDecision::Same,
+        (OperationState::Intended | OperationState::Unknown, None) => AnswerDecision::Replay,
+        (OperationState::Intended | OperationState::Unknown, Some(unproved)) => {
             let quarantine = operation.quarantined_until(promises.processing_window);
             if now >= quarantine {
                 let reason =
                     "the bank never got it: it does not know it after its processing window";
                 AnswerDecision::Reject(reason.to_owned())
             } else {
-                let reason = "the bank does not know it; that is believed when its processing window has passed";
+                let reason =
+                    format!("{unproved}; that is believed when its processing window has passed");
                 let again = quarantine.min(ask_again_at(operation.intended_at, now));
-                AnswerDecision::Wait(again, reason.to_owned())
+                AnswerDecision::Wait(again, reason)
             }
         }
     }

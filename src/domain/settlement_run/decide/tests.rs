@@ -63,6 +63,7 @@ fn instruction(state: PartState) -> Option<Instruction> {
         remittance: "settlement 1".to_owned(),
         state,
         debited_on: None,
+        debit_no: None,
         unsent_at: None,
         created_at: due(),
         updated_at: due(),
@@ -93,6 +94,7 @@ fn claim(state: ClaimState) -> Claim {
         approval_id: APPROVAL,
         state,
         debited_on: None,
+        debit_no: None,
         registered_at: due(),
     }
 }
@@ -133,6 +135,11 @@ fn settlement(state: SettlementState, parts: Vec<Part>) -> Settlement {
 const PROMISES: BankPromises = BankPromises {
     is_idempotent: false,
     processing_window: TimeDelta::hours(2),
+};
+
+const IDEMPOTENT: BankPromises = BankPromises {
+    is_idempotent: true,
+    ..PROMISES
 };
 
 fn situation<'a>(settlement: &'a Settlement, consents: &'a Consents) -> Situation<'a> {
@@ -193,6 +200,7 @@ fn short(step: &NextStep) -> String {
         | NextStep::PayOut(..)
         | NextStep::Query(_)
         | NextStep::MoveClaim(..)
+        | NextStep::CountSecond(_)
         | NextStep::Close => {
             let words = format!("{step:?}");
             let name = words.split('(').next().unwrap_or_default().to_owned();
@@ -366,6 +374,67 @@ paid_offline, waiting, not asked: MoveClaim yield"
 }
 
 #[test]
+fn a_second_payment_counts_when_the_first_one_is_dead() {
+    let mut table = Vec::new();
+    for state in PartState::ALL {
+        for (words, is_by_bank, is_claimed) in [
+            ("the bank's", true, false),
+            ("claimed", false, false),
+            ("claimed, and another claim waits", false, true),
+        ] {
+            let mut twice = part(*state);
+            if is_by_bank {
+                let mut late = instruction(PartState::Rejected).unwrap();
+                late.debited_on = Some(due().date_naive());
+                twice.instructions.insert(0, late);
+            } else {
+                let mut surplus = claim(ClaimState::Surplus);
+                surplus.debited_on = Some(due().date_naive());
+                twice.claims.push(surplus);
+            }
+            twice
+                .claims
+                .extend(is_claimed.then(|| claim(ClaimState::Waiting)));
+            let settlement = settlement(SettlementState::Approved, vec![twice]);
+            let consents = about_payout(Consent::Given(APPROVAL));
+            let step = short(&decide(&situation(&settlement, &consents)));
+            table.push(format!("{state}, {words}: {step}"));
+        }
+    }
+    assert_eq!(
+        table.join("\n"),
+        "\
+planned, the bank's: CountSecond
+planned, claimed: CountSecond
+planned, claimed, and another claim waits: CountSecond
+sent, the bank's: Snooze 02:00:05
+sent, claimed: Snooze 02:00:05
+sent, claimed, and another claim waits: Snooze 02:00:05
+unknown, the bank's: Snooze 02:00:05
+unknown, claimed: Snooze 02:00:05
+unknown, claimed, and another claim waits: Snooze 02:00:05
+accepted, the bank's: Snooze 02:10:00
+accepted, claimed: Snooze 02:10:00
+accepted, claimed, and another claim waits: Snooze 02:10:00
+confirmed, the bank's: Close
+confirmed, claimed: Close
+confirmed, claimed, and another claim waits: MoveClaim yield
+rejected, the bank's: CountSecond
+rejected, claimed: CountSecond
+rejected, claimed, and another claim waits: CountSecond
+bounced, the bank's: Snooze 02:10:00
+bounced, claimed: Snooze 02:10:00
+bounced, claimed, and another claim waits: Snooze 02:10:00
+returned, the bank's: CountSecond
+returned, claimed: CountSecond
+returned, claimed, and another claim waits: CountSecond
+paid_offline, the bank's: Close
+paid_offline, claimed: Close
+paid_offline, claimed, and another claim waits: MoveClaim yield"
+    );
+}
+
+#[test]
 fn nothing_is_sent_before_its_day_without_a_date_or_while_held() {
     let approved = settlement(SettlementState::Approved, vec![part(PartState::Planned)]);
     let consents = about_payout(Consent::Given(APPROVAL));
@@ -513,7 +582,8 @@ fn each_answer_of_the_bank_has_its_meaning() {
     for (state, operation_state) in states {
         for view in &views {
             let operation = operation(operation_state);
-            let decision = decide_answer(view, state, &operation, PROMISES, due());
+            let resending = Resending::Allowed;
+            let decision = decide_answer(view, state, &operation, PROMISES, resending, due());
             let words = format!("{decision:?}");
             let name = words.split('(').next().unwrap_or_default();
             let view = format!("{view:?}");
@@ -556,6 +626,7 @@ fn silence_proves_an_order_dead_only_after_the_processing_window() {
             PartState::Unknown,
             &lost,
             promises,
+            Resending::Allowed,
             now,
         )
     };
@@ -563,25 +634,54 @@ fn silence_proves_an_order_dead_only_after_the_processing_window() {
     let early = at(window - TimeDelta::microseconds(1), PROMISES);
     assert!(matches!(early, AnswerDecision::Wait(until, _) if until == window));
     assert!(matches!(at(window, PROMISES), AnswerDecision::Reject(_)));
-    let idempotent = BankPromises {
-        is_idempotent: true,
-        ..PROMISES
-    };
-    assert_eq!(at(due(), idempotent), AnswerDecision::Replay);
+    assert_eq!(at(due(), IDEMPOTENT), AnswerDecision::Replay);
 }
 
 #[test]
-fn what_may_have_been_paid_otherwise_is_never_sent_again() {
-    let idempotent = BankPromises {
-        is_idempotent: true,
-        ..PROMISES
-    };
-    let mut part = part(PartState::Unknown);
-    assert!(idempotent.about(&part).is_idempotent);
-    for state in ClaimState::ALL {
-        part.claims = vec![claim(*state)];
-        let may_be_sent_again = idempotent.about(&part).is_idempotent;
-        assert_eq!(may_be_sent_again, !state.is_open(), "{state}");
-        assert!(!PROMISES.about(&part).is_idempotent);
+fn what_is_claimed_or_held_is_not_sent_again() {
+    let mut table = Vec::new();
+    let window = due() + TimeDelta::hours(2);
+    for (state, operation_state) in [
+        (PartState::Sent, OperationState::Intended),
+        (PartState::Unknown, OperationState::Unknown),
+    ] {
+        for claimed in [
+            None,
+            Some(ClaimState::Registered),
+            Some(ClaimState::Waiting),
+        ] {
+            for is_held in [false, true] {
+                let mut part = part(state);
+                part.claims.extend(claimed.map(claim));
+                let resending = Resending::of(&part, is_held);
+                let words = [due(), window].map(|now| {
+                    let operation = operation(operation_state);
+                    let view = BankView::NotFound;
+                    let decision =
+                        decide_answer(&view, state, &operation, IDEMPOTENT, resending, now);
+                    let words = format!("{decision:?}");
+                    words.split('(').next().unwrap_or_default().to_owned()
+                });
+                let claimed = claimed.map_or("not claimed", ClaimState::as_str);
+                let held = if is_held { "held" } else { "not held" };
+                table.push(format!("{state}, {claimed}, {held}: {}", words.join(", ")));
+            }
+        }
     }
+    assert_eq!(
+        table.join("\n"),
+        "\
+sent, not claimed, not held: Replay, Replay
+sent, not claimed, held: Wait, Reject
+sent, registered, not held: Wait, Reject
+sent, registered, held: Wait, Reject
+sent, waiting, not held: Wait, Reject
+sent, waiting, held: Wait, Reject
+unknown, not claimed, not held: Replay, Replay
+unknown, not claimed, held: Wait, Reject
+unknown, registered, not held: Wait, Reject
+unknown, registered, held: Wait, Reject
+unknown, waiting, not held: Wait, Reject
+unknown, waiting, held: Wait, Reject"
+    );
 }

@@ -456,8 +456,7 @@ fn told(facts: &PublicFacts, part: &PartFacts) -> (PublicState, PublicReason) {
         PartState::PaidOffline => submitted(PublicReason::PaidOffline),
         PartState::Rejected if part.is_unsent => blocked(part, PublicReason::NeverSent),
         PartState::Rejected => blocked(part, PublicReason::RejectedByBank),
-        PartState::Bounced => (PublicState::Failed, PublicReason::ReturnedByBank),
-        PartState::Returned => blocked(part, PublicReason::ReturnedByBank),
+        PartState::Bounced | PartState::Returned => blocked(part, PublicReason::ReturnedByBank),
     }
 }
 

@@ -152,7 +152,7 @@ rejected, said to be paid offline by one: 付款失败 failed rejected_by_bank -
 rejected, said to be paid offline by two: 付款已提交 submitted paid_offline -
 bounced: 付款失败 failed returned_by_bank -
 bounced, said to be paid offline by one: 付款失败 failed returned_by_bank -
-bounced, said to be paid offline by two: 付款失败 failed returned_by_bank -
+bounced, said to be paid offline by two: 付款已提交 submitted paid_offline -
 returned: 付款失败 failed returned_by_bank -
 returned, said to be paid offline by one: 付款失败 failed returned_by_bank -
 returned, said to be paid offline by two: 付款已提交 submitted paid_offline -

@@ -1,6 +1,6 @@
 //! Lines of a statement, taken into our books one by one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use clearday_jobs::{ChannelName, Reference};
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::domain::ledger::events::{self, Occasion};
 use crate::domain::ledger::{Fact, FactKey, FactKind};
 use crate::domain::reconciliation::bank::{
     Answer, Difference, Direction, KnownFact, Question, Step, Traits, contradicted, contradiction,
-    decide, kind_of,
+    decide, is_known, kind_of,
 };
 use crate::domain::reconciliation::{BreakKind, BreakName};
 use crate::engine::{Run, RunTx, WorkError};
@@ -61,15 +61,6 @@ pub(super) async fn take_lines<'a>(
         let facts = facts.get(number).map(Vec::as_slice).unwrap_or_default();
         findings.push(take_line(bench, run, tx, bank.name(), *entry, facts).await?);
     }
-    let repeated = still_repeated(tx, bank.name(), &findings).await?;
-    for finding in &mut findings {
-        if finding.difference.is_none() && repeated.contains(&finding.line.entry_reference) {
-            finding.difference = Some(Difference {
-                name: BreakName::DuplicateTheirs,
-                expected: None,
-            });
-        }
-    }
     Ok(findings)
 }
 
@@ -94,6 +85,7 @@ async fn take_line<'a>(
         direction: Direction::of(line.amount),
         has_end_to_end_id: line.end_to_end_id.is_some(),
         is_signed_by_channel: channel.is_some(),
+        is_known: is_known(line.amount, facts),
     };
     let contradicted = contradicted(line.amount, facts);
     let step = match contradicted {
@@ -272,24 +264,28 @@ fn told(sheet: &Sheet, line: &BankLine) -> String {
     .to_string()
 }
 
-/// Lines that an earlier run reported as a second payment: they stay reported, also where the books by now have both.
-async fn still_repeated(
+/// A line is a second payment as long as its break stands open, whatever was found when it was read: what people decide
+/// meanwhile may make it one, or make it the payment.
+pub(super) async fn second_payments(
     tx: &mut RunTx,
     bank: &ChannelName,
-    findings: &[Finding<'_>],
-) -> Result<BTreeSet<String>, WorkError> {
-    let by_identity: BTreeMap<String, &str> = findings
-        .iter()
-        .map(|finding| {
-            let number = finding.line.entry_reference.as_str();
-            (
-                break_identity(bank, BreakName::DuplicateTheirs, number),
-                number,
-            )
-        })
-        .collect();
-    let identities: Vec<String> = by_identity.keys().cloned().collect();
+    findings: &mut [Finding<'_>],
+) -> Result<(), WorkError> {
+    let name = BreakName::DuplicateTheirs;
+    let identity =
+        |finding: &Finding<'_>| break_identity(bank, name, &finding.line.entry_reference);
+    let identities: Vec<String> = findings.iter().map(identity).collect();
     let open = reconciliations::open_among(tx, &identities).await?;
-    let repeated = open.iter().filter_map(|identity| by_identity.get(identity));
-    Ok(repeated.map(|number| (*number).to_owned()).collect())
+    for (finding, identity) in findings.iter_mut().zip(&identities) {
+        let is_second = finding.difference.is_some_and(|it| it.name == name);
+        if is_second && !open.contains(identity) {
+            finding.difference = None;
+        } else if finding.difference.is_none() && open.contains(identity) {
+            finding.difference = Some(Difference {
+                name,
+                expected: None,
+            });
+        }
+    }
+    Ok(())
 }

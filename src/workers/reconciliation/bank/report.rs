@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::files::{StatementFile, keep_accepted, names_of};
 use super::Sheet;
-use super::lines::Finding;
+use super::lines::{Finding, second_payments};
 use crate::connectors::{Bank, BankAccount};
 use crate::domain::digest::hex_sha256;
 use crate::domain::reconciliation::bank::{Difference, at_risk};
@@ -46,9 +46,10 @@ pub(super) async fn complete<'a>(
     bank: &Bank,
     sheets: &'a [Sheet],
     newest: &BankStatement,
-    findings: Vec<Finding<'a>>,
+    mut findings: Vec<Finding<'a>>,
 ) -> Result<Found<'a>, WorkError> {
     let account = bank.account();
+    second_payments(tx, bank.name(), &mut findings).await?;
     let day_end = |day: NaiveDate| end_of(day, account);
     let name = bank.name().as_str();
     let until = day_end(newest.closing_on)?;
@@ -132,7 +133,7 @@ pub(super) async fn record(
         is_complete: true,
     };
     reconciliations::insert_run(&mut tx, &new_run, now).await?;
-    reconciliations::upsert_breaks(&mut tx, bank.as_str(), id, &breaks, now).await?;
+    reconciliations::upsert_breaks(&mut tx, bank.as_str(), Some(id), &breaks, now).await?;
     if let Some(earlier) = latest {
         reconciliations::vanish_unseen(&mut tx, earlier.id, id, now).await?;
     }
