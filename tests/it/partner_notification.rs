@@ -637,11 +637,26 @@ async fn tell_while_dying(steps: u64) -> u64 {
     lived
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_sent_twice_whenever_the_daemon_dies() {
+/// Every third step from `first` on.
+async fn tell_while_dying_from(first: u64) {
     let steps = tell_while_dying(u64::MAX).await;
     assert!(steps > 10, "{steps} steps are no story");
-    for step in 0..steps {
+    for step in (first..steps).step_by(3) {
         tell_while_dying(step).await;
+    }
+}
+
+mod nothing_is_sent_twice_whenever_the_daemon_dies {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn at_every_third_step() {
+        super::tell_while_dying_from(0).await;
+    }
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn at_every_step_after_one() {
+        super::tell_while_dying_from(1).await;
+    }
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn at_every_step_before_one() {
+        super::tell_while_dying_from(2).await;
     }
 }

@@ -333,21 +333,38 @@ async fn tell_with_deaths(mode: Mode, seed: u64, count: usize) {
     assert!(deaths * 2 > count, "only {deaths} of {count} died");
 }
 
-/// Fifty points in all, in tests of ten so that they run side by side.
-macro_rules! the_story_survives_a_death {
+/// Sixty points in all, in tests of five so that they run side by side.
+macro_rules! the_story_survives_deaths {
     ($($name:ident: $mode:expr, $seed:literal;)*) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            tell_with_deaths($mode, $seed, 10).await;
+            tell_with_deaths($mode, $seed, 5).await;
         })*
     };
 }
 
-the_story_survives_a_death! {
-    deaths_on_sqlite: Mode::Embedded, 1;
-    deaths_of_one_of_two_first: Mode::Production, 2;
-    deaths_of_one_of_two_second: Mode::Production, 3;
-    deaths_of_one_of_two_third: Mode::Production, 4;
-    deaths_of_one_of_two_fourth: Mode::Production, 5;
-    deaths_of_one_of_two_fifth: Mode::Production, 6;
+mod the_story_survives_deaths_on_sqlite {
+    use super::*;
+
+    the_story_survives_deaths! {
+        of_the_only_daemon_with_seed_1: Mode::Embedded, 1;
+        of_the_only_daemon_with_seed_2: Mode::Embedded, 2;
+    }
+}
+
+mod the_story_survives_deaths_on_postgres_and_redis {
+    use super::*;
+
+    the_story_survives_deaths! {
+        of_one_of_two_with_seed_1: Mode::Production, 1;
+        of_one_of_two_with_seed_2: Mode::Production, 2;
+        of_one_of_two_with_seed_3: Mode::Production, 3;
+        of_one_of_two_with_seed_4: Mode::Production, 4;
+        of_one_of_two_with_seed_5: Mode::Production, 5;
+        of_one_of_two_with_seed_6: Mode::Production, 6;
+        of_one_of_two_with_seed_7: Mode::Production, 7;
+        of_one_of_two_with_seed_8: Mode::Production, 8;
+        of_one_of_two_with_seed_9: Mode::Production, 9;
+        of_one_of_two_with_seed_10: Mode::Production, 10;
+    }
 }
