@@ -241,6 +241,6 @@ fn the_samples_hold_what_they_were_made_for() {
     );
     assert_eq!(
         (&told["suspended"], &told["not_expected"]),
-        (&json!(1), &json!(4))
+        (&json!(1), &json!(9))
     );
 }
