@@ -295,12 +295,7 @@ async fn late_then_rejected(house: House) {
     assert_eq!(payout_accounts(&house).await, ONE_PAID);
     assert_eq!(
         at_the_bank(&house),
-        [
-            "Reject 99.40",
-            "Accept 99.40",
-            "Debit 99.40",
-            "Reject 99.40"
-        ]
+        ["Accept 99.40", "Debit 99.40", "Reject 99.40"]
     );
     ends(house).await;
 }
