@@ -104,6 +104,7 @@ fn start(store: &Store) -> Daemon {
             attempts_max: 5,
             rescues_max: 3,
             handler_timeout: Duration::from_mins(1),
+            partition_concurrency: None,
         },
         queue: QueueSettings {
             concurrency: CONCURRENCY,

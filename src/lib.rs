@@ -17,4 +17,5 @@ pub mod schedule;
 pub mod store;
 pub mod telemetry;
 pub mod verify;
+pub mod worker_locks;
 pub mod workers;

@@ -14,6 +14,7 @@ pub mod china;
 pub mod contact;
 pub mod deferred_authorization;
 pub mod digest;
+pub mod fairness;
 pub mod fee;
 pub mod import;
 pub mod job;

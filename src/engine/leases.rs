@@ -75,11 +75,11 @@ pub struct Held {
 }
 
 impl Engine {
-    /// Leases up to `room` due jobs of a kind: the most urgent and then the oldest first.
+    /// Leases up to `room` due jobs of a kind: the most urgent first, then fairly between partitions, then the oldest.
     pub async fn lease_due(&self, kind: JobKind, room: usize) -> Result<Vec<Job>, StoreError> {
         let mut tx = self.0.store.begin().await?;
         let now = self.0.clock.now();
-        let due = jobs::lock_due(&mut tx, kind, now, room).await?;
+        let due = self.claim(&mut tx, kind, room, now).await?;
         if due.is_empty() {
             return Ok(Vec::new());
         }

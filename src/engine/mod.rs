@@ -9,6 +9,8 @@ mod accept;
 mod approvals;
 mod audit;
 mod bank_accounts;
+mod claim;
+mod ends;
 mod execute;
 mod explain;
 mod import;
@@ -29,6 +31,7 @@ use clearday_jobs::JobKind;
 pub use accept::{Acceptance, Refusal, Source, Submission};
 pub use approvals::{ApprovalError, NewApproval, PeopleNeeded, Signer};
 pub use audit::AuditFinding;
+pub use ends::{Booking, Effects};
 pub use execute::{Handler, WorkError};
 pub use explain::Waiting;
 pub use import::ImportError;
@@ -66,6 +69,8 @@ pub struct Policy {
     pub rescues_max: u32,
     /// A run that takes longer is given up and counts as failed.
     pub handler_timeout: std::time::Duration,
+    /// Runs of one kind and one partition at the same time, over all daemons; none: as many as there is room for.
+    pub partition_concurrency: Option<usize>,
 }
 
 /// Numbers that only grow, for `/metrics`.
@@ -98,6 +103,8 @@ struct Inner {
     bell: Arc<dyn Bell>,
     held: leases::HeldLeases,
     contact: leases::Contact,
+    turns: claim::Turns,
+    ends: ends::Ends,
     counters: Counters,
 }
 
@@ -120,6 +127,8 @@ impl Engine {
             bell,
             held: leases::HeldLeases::default(),
             contact: leases::Contact::default(),
+            turns: claim::Turns::default(),
+            ends: ends::Ends::default(),
             counters: Counters::default(),
         }))
     }

@@ -15,6 +15,7 @@ pub mod audit;
 pub mod authorizations;
 pub mod bank_lines;
 pub mod bookings;
+mod columns;
 mod error;
 pub mod events;
 pub mod jobs;
@@ -154,24 +155,22 @@ impl Store {
         }
     }
 
+    /// Like [`Store::connect`], but a Postgres need not be there yet: it is asked when it is needed.
+    ///
+    /// # Errors
+    /// [`StoreError::Url`] for another kind of URL, and where a SQLite file cannot be opened.
+    pub async fn prepare(url: &str, connections_max: u32) -> Result<Self, StoreError> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            let (pool, options) = postgres(url, connections_max)?;
+            Ok(Self::Postgres(pool.connect_lazy_with(options)))
+        } else {
+            Self::connect(url, connections_max).await
+        }
+    }
+
     async fn connect_postgres(url: &str, connections_max: u32) -> Result<Self, StoreError> {
-        let timeout_ms = STATEMENT_TIMEOUT.as_millis().to_string();
-        let options = PgConnectOptions::from_str(url)
-            .map_err(StoreError::from)?
-            .application_name("clearday")
-            .options([
-                ("statement_timeout", timeout_ms.as_str()),
-                ("lock_timeout", timeout_ms.as_str()),
-                ("idle_in_transaction_session_timeout", timeout_ms.as_str()),
-                ("timezone", "UTC"),
-            ])
-            .disable_statement_logging();
-        let pool = PgPoolOptions::new()
-            .max_connections(connections_max)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options)
-            .await?;
-        Ok(Self::Postgres(pool))
+        let (pool, options) = postgres(url, connections_max)?;
+        Ok(Self::Postgres(pool.connect_with(options).await?))
     }
 
     async fn connect_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
@@ -298,6 +297,27 @@ impl Store {
             }
         }
     }
+}
+
+fn postgres(
+    url: &str,
+    connections_max: u32,
+) -> Result<(PgPoolOptions, PgConnectOptions), StoreError> {
+    let timeout_ms = STATEMENT_TIMEOUT.as_millis().to_string();
+    let options = PgConnectOptions::from_str(url)
+        .map_err(StoreError::from)?
+        .application_name("clearday")
+        .options([
+            ("statement_timeout", timeout_ms.as_str()),
+            ("lock_timeout", timeout_ms.as_str()),
+            ("idle_in_transaction_session_timeout", timeout_ms.as_str()),
+            ("timezone", "UTC"),
+        ])
+        .disable_statement_logging();
+    let pool = PgPoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(ACQUIRE_TIMEOUT);
+    Ok((pool, options))
 }
 
 /// Every fixed statement with the file and the name it has there, for the test that prepares them

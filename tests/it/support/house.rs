@@ -75,6 +75,7 @@ pub(crate) fn policy() -> Policy {
         attempts_max: 5,
         rescues_max: 3,
         handler_timeout: Duration::from_secs(20),
+        partition_concurrency: None,
     }
 }
 
