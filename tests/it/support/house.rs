@@ -172,6 +172,7 @@ impl House {
             sweep: TimeDelta::seconds(5),
             redis_url: self.redis.as_ref().map(TestRedis::url),
             handler,
+            locks: None,
         }
     }
 
