@@ -63,7 +63,9 @@ pub(super) async fn run(
         told.await.map_err(deaf)?;
     }
     let is_fault = stopping.is_cancelled();
-    supervisor::tell_stopping();
+    if is_there.is_ok() {
+        supervisor::tell_stopping();
+    }
     let stopped = serving.daemon.shutdown(settings.jobs.shutdown).await;
     store.close().await;
     is_there?;
