@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use clearday::connectors::sandbox::{Event, HoldEvent, HoldStatus, PaymentStatus};
 use clearday_jobs::JobKind;
 use serde_json::Value;
@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::load::{Asked, Upstream};
-use super::orders::{OrderPlan, TOTAL_MINOR, Way, Wish};
+use super::orders::{self, LAST_KEY, OrderPlan, TOTAL_MINOR, Way, Wish};
 use super::report::{Findings, Recovery};
-use super::scene::Scene;
+use super::scene::{SCHEDULES, Scene};
 
 /// How long healed daemons may take for all that is left. Generous: entries that a dead daemon had read wait half a
 /// minute for another one, and a breaker that opened lets calls out at a pace.
@@ -36,7 +36,7 @@ struct JobRow {
 }
 
 #[derive(Debug, FromRow)]
-struct EventRow {
+pub(crate) struct EventRow {
     job_id: Uuid,
     version: i64,
     event: String,
@@ -91,20 +91,21 @@ pub(crate) async fn drain(
             }
         }
     }
-    upstream.ask_again(&missing, start).await;
+    upstream.ask_again(&missing, start, DRAIN_LIMIT).await;
     if !wait_until(async || count_open(scene).await == 0).await {
         for job in open_jobs(scene).await {
             let JobRow { idempotency_key, state, note, .. } = job;
             findings.other(format!("not drained: {idempotency_key} is {state}: {note}"));
         }
     }
-    Drained {
-        took: healed.elapsed(),
-        resent,
-    }
+    let took = healed.elapsed();
+    // Only now is all money there, for this to book.
+    upstream.ask_again(&[&orders::settlement(scene.clock.now())], start, DRAIN_LIMIT).await;
+    wait_until(async || count_open(scene).await == 0).await;
+    Drained { took, resent }
 }
 
-async fn wait_until(is_so: impl AsyncFn() -> bool) -> bool {
+pub(crate) async fn wait_until(is_so: impl AsyncFn() -> bool) -> bool {
     let end = Instant::now() + DRAIN_LIMIT;
     while Instant::now() < end {
         if is_so().await {
@@ -129,7 +130,7 @@ async fn keys(scene: &Scene) -> BTreeSet<Asked> {
         .collect()
 }
 
-async fn count_open(scene: &Scene) -> i64 {
+pub(crate) async fn count_open(scene: &Scene) -> i64 {
     const OPEN: &str =
         "SELECT COUNT(*) FROM jobs WHERE state IN ('ready', 'running', 'cancelling')";
     sqlx::query_scalar(OPEN)
@@ -194,6 +195,8 @@ pub(crate) async fn check(
     check_jobs(&jobs, plans, &surplus, findings);
     let events = events(scene).await;
     check_histories(&events, findings);
+    check_ticks(scene, &jobs, findings).await;
+    check_messages(scene, findings);
     check_operations(scene, findings).await;
     check_money(scene, findings).await;
     check_verify(scene, findings);
@@ -216,7 +219,9 @@ fn check_jobs(
     let mut asked: BTreeMap<Asked, bool> = plans
         .iter()
         .flat_map(|plan| &plan.wishes)
-        .map(|wish| ((wish.kind, wish.key.clone()), false))
+        .map(|wish| (wish.kind, wish.key.clone()))
+        .chain([(JobKind::SettlementRun, LAST_KEY.to_owned())])
+        .map(|asked| (asked, false))
         .collect();
     for job in jobs {
         let key = (job.kind.parse().unwrap(), job.idempotency_key.clone());
@@ -320,7 +325,7 @@ async fn check_effects(
     surplus
 }
 
-async fn events(scene: &Scene) -> Vec<EventRow> {
+pub(crate) async fn events(scene: &Scene) -> Vec<EventRow> {
     const EVENTS: &str = "SELECT job_id, version, event, worker, reason, occurred_at \
                           FROM job_events ORDER BY job_id, version";
     sqlx::query_as(EVENTS)
@@ -371,6 +376,54 @@ fn check_histories(events: &[EventRow], findings: &mut Findings) {
         if ends > 1 {
             let job = history[0].job_id;
             findings.stale_accepted(format!("job {job} finished {ends} times"));
+        }
+    }
+}
+
+/// L6: every minute since the schedules are followed has one fate, and a job where it fired.
+async fn check_ticks(scene: &Scene, jobs: &[JobRow], findings: &mut Findings) {
+    type Tick = (DateTime<Utc>, String, Option<Uuid>);
+    const TICKS: &str =
+        "SELECT due_at, fate, job_id FROM ticks WHERE schedule = $1 ORDER BY due_at";
+    let minute = TimeDelta::minutes(1);
+    let known: BTreeSet<Uuid> = jobs.iter().map(|job| job.id).collect();
+    let now = scene.clock.now();
+    for (name, followed_for) in SCHEDULES {
+        let ticks: Vec<Tick> = sqlx::query_as(TICKS)
+            .bind(name)
+            .fetch_all(&mut connect(scene).await)
+            .await
+            .unwrap();
+        let first = scene.begins_at - TimeDelta::minutes(followed_for);
+        let mut due = first.duration_trunc(minute).unwrap() + minute;
+        for (due_at, fate, job) in &ticks {
+            if *due_at != due {
+                findings.other(format!("{name}: a tick at {due_at} and none at {due}"));
+            }
+            due = *due_at + minute;
+            if (fate == "fired") != job.is_some_and(|id| known.contains(&id)) {
+                findings.other(format!("{name}: {due_at} {fate} with the job {job:?}"));
+            }
+        }
+        // The one that is due this very moment may still be decided.
+        if due + minute < now {
+            findings.other(format!("{name}: nothing is decided from {due} on"));
+        }
+    }
+}
+
+/// L3 of messages: nobody was told twice. The same webhook may come again under its id.
+fn check_messages(scene: &Scene, findings: &mut Findings) {
+    let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for sms in scene.mailroom.handle.sms() {
+        told.entry(sms.to).or_default().insert(sms.id);
+    }
+    for webhook in scene.mailroom.handle.webhooks() {
+        told.entry(webhook.endpoint).or_default().insert(webhook.id);
+    }
+    for (whom, ids) in told {
+        if ids.len() > 1 {
+            findings.duplicate(format!("{whom} was told {} times", ids.len()));
         }
     }
 }
@@ -446,7 +499,7 @@ fn check_verify(scene: &Scene, findings: &mut Findings) {
 }
 
 /// How soon what killed daemons had in hand was leased again.
-fn recovery(scene: &Scene, events: &[EventRow]) -> Recovery {
+pub(crate) fn recovery(scene: &Scene, events: &[EventRow]) -> Recovery {
     let mut recovery = Recovery::default();
     let killed: Vec<_> = scene.seats.iter().flat_map(|seat| &seat.killed).collect();
     for history in events.chunk_by(|one, other| one.job_id == other.job_id) {

@@ -1,6 +1,7 @@
 //! `clearday serve` as a process that can be killed, stopped and started again.
 #![cfg(test)]
 
+use std::env;
 use std::fs::{File, read_to_string};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -48,6 +49,10 @@ impl Seat {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Starts a daemon, unless one is there. It answers a moment later.
     pub(crate) fn start(&mut self) {
         if self.process.is_some() {
@@ -73,6 +78,12 @@ impl Seat {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_clearday"));
         command.arg("--config").arg(&self.config);
+        // What scripts/chaos tells the test is no setting.
+        for (name, _) in env::vars_os() {
+            if name.to_string_lossy().starts_with("CLEARDAY_CHAOS_") {
+                command.env_remove(name);
+            }
+        }
         command
     }
 
@@ -117,10 +128,14 @@ impl Seat {
         ended.unwrap().unwrap().success()
     }
 
-    /// Whether it ended by itself, which no fault may make it do.
+    /// Whether it ended by itself, which no fault may make it do. Then nobody sits there any more.
     pub(crate) fn has_died(&mut self) -> bool {
         let process = self.process.as_mut();
-        process.is_some_and(|process| process.try_wait().unwrap().is_some())
+        let has_died = process.is_some_and(|process| process.try_wait().unwrap().is_some());
+        if has_died {
+            self.process = None;
+        }
+        has_died
     }
 
     /// What all daemons of this seat said.

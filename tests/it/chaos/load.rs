@@ -96,15 +96,17 @@ impl Upstream {
         tokio::join!(asking, paying);
     }
 
-    /// Asks by HTTP and without an end for what nobody took.
-    pub(crate) async fn ask_again(&self, wishes: &[&Wish], start: Instant) {
-        for wish in wishes {
+    /// Asks by HTTP for what nobody took.
+    pub(crate) async fn ask_again(&self, wishes: &[&Wish], start: Instant, limit: Duration) {
+        let asking = join_all(wishes.iter().map(|wish| async move {
             let wish = Wish {
                 way: Way::Http,
                 ..(*wish).clone()
             };
             self.ask_until_acknowledged(&wish, start).await;
-        }
+        }));
+        // Whatever is missing then is told as lost.
+        drop(tokio::time::timeout(limit, asking).await);
     }
 
     pub(crate) fn memory(&self) -> Memory {

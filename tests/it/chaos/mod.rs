@@ -15,6 +15,7 @@ mod nemesis;
 mod plan;
 mod postgres_frames;
 mod proxy;
+mod recovery;
 mod report;
 mod scene;
 mod seeds;

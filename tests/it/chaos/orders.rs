@@ -7,7 +7,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clearday::connectors::sandbox::{Fault, Operation};
 use clearday::domain::authorization::reference_for;
 use clearday::domain::order::{Order, OrderState};
-use clearday::store::orders;
+use clearday::domain::partner::{Delivery, MessageChannel, Partner};
+use clearday::store::{orders, partners};
 use clearday_jobs::{JobKind, OrderNo, Reference};
 use serde_json::{Value, json};
 
@@ -21,6 +22,10 @@ pub(crate) const METHOD: &str = "card";
 /// A method that its channel declines.
 const EMPTY_METHOD: &str = "empty";
 const MERCHANTS: u64 = 5;
+/// What is asked for when all is done.
+pub(crate) const LAST_KEY: &str = "settle everything";
+/// Later than any run ends, and too soon to wait for the end of a night.
+const NOTICE_DEADLINE: TimeDelta = TimeDelta::minutes(15);
 
 /// One order and everything that is to happen about it.
 #[derive(Clone, Debug)]
@@ -113,13 +118,56 @@ fn one(
             }
         }
     }
+    if story >= 8 {
+        let payload = json!({
+            "version": 1, "order_no": order_no, "partner_id": partner_of(&order_no),
+            "purpose": "pay_request", "deadline": begins_at + NOTICE_DEADLINE,
+        });
+        plan.ask(chance, length_ms, JobKind::PartnerNotification, payload);
+    }
     let expires_at = begins_at + TimeDelta::from_std(deadline).unwrap();
     let payload = json!({"version": 1, "order_no": order_no, "expires_at": expires_at});
     plan.ask(chance, length_ms, JobKind::OrderExpiry, payload);
     plan
 }
 
+/// Every order that is told of has a partner of its own.
+fn partner_of(order_no: &OrderNo) -> String {
+    format!("P-{order_no}")
+}
+
+/// Books what is on record.
+pub(crate) fn settlement(now: DateTime<Utc>) -> Wish {
+    Wish {
+        kind: JobKind::SettlementRun,
+        key: LAST_KEY.to_owned(),
+        payload: json!({"version": 1, "through": now.date_naive()}).to_string(),
+        at: Duration::ZERO,
+        way: Way::Http,
+    }
+}
+
 impl OrderPlan {
+    fn is_told_of(&self) -> bool {
+        let mut wishes = self.wishes.iter();
+        wishes.any(|wish| wish.kind == JobKind::PartnerNotification)
+    }
+
+    fn partner(&self, scene: &Scene, number: usize) -> Partner {
+        let partner_id = partner_of(&self.order_no);
+        Partner {
+            name: "王小明".to_owned(),
+            zone: chrono_tz::Asia::Shanghai,
+            delivery: Delivery::All,
+            channels: vec![MessageChannel::Sms, MessageChannel::Webhook],
+            sms_number: Some(format!("+86138{number:08}")),
+            email: None,
+            webhook_url: Some(scene.mailroom.webhook_url(&partner_id)),
+            is_disabled: false,
+            partner_id: partner_id.parse().unwrap(),
+        }
+    }
+
     fn ask(&mut self, chance: &mut Chance, length_ms: u64, kind: JobKind, payload: Value) {
         self.wishes.push(Wish {
             kind,
@@ -218,7 +266,28 @@ pub(crate) async fn open_all(
             disturb(scene, chance, &name, asked);
         }
     }
+    let told = plans.iter().zip(0..).filter(|(plan, _)| plan.is_told_of());
+    let told: Vec<Partner> = told.map(|(plan, number)| plan.partner(scene, number)).collect();
+    partners::upsert_all(&mut tx, &told, begins_at).await.unwrap();
     tx.commit().await.unwrap();
+    for partner in &told {
+        let addresses = [
+            (Operation::SendSms, partner.sms_number.as_deref()),
+            (Operation::CallWebhook, Some(partner.partner_id.as_str())),
+        ];
+        for (operation, address) in addresses {
+            let address = address.and_then(|address| Reference::new(address).ok());
+            if let Some(address) = address.filter(|_| chance.one_in(4)) {
+                let fault = chance.pick(&[
+                    Fault::LostAnswer,
+                    Fault::LostRequest,
+                    Fault::ErrorAfterEffect,
+                    Fault::Unavailable,
+                ]);
+                scene.mailroom.handle.queue_fault(operation, &address, fault);
+            }
+        }
+    }
 }
 
 /// About every fourth call meets a fault of the channel.

@@ -1,7 +1,10 @@
 //! What a run came to, for people and for machines.
 #![cfg(test)]
 
+use std::env;
 use std::fmt;
+use std::fs::File;
+use std::io::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -171,4 +174,16 @@ impl fmt::Display for Recovery {
         let lapsed = told(&self.by_lapsed_lease, "by a lapsed lease");
         write!(f, "{proved}, {lapsed}")
     }
+}
+
+/// Says something on the way that is wanted: the file that `scripts/chaos` names, or standard error.
+pub(crate) fn tell(line: &str) {
+    let told = match env::var_os("CLEARDAY_CHAOS_OUT") {
+        Some(path) => {
+            let file = File::options().append(true).create(true).open(path);
+            file.and_then(|mut file| writeln!(file, "{line}"))
+        }
+        None => writeln!(std::io::stderr(), "{line}"),
+    };
+    told.unwrap();
 }

@@ -3,14 +3,18 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use clearday::clock::Clock;
 use clearday::store::Store;
+
+use sqlx::{Connection as _, PgConnection};
 
 use super::chance::Chance;
 use super::daemons::Seat;
 use super::proxy::Proxy;
-use crate::support::house::now_of;
+use crate::support::house::{PAY_LINK, now_of};
 use crate::support::mailroom::RunningMailroom;
 use crate::support::sandbox::RunningSandbox;
 use crate::support::servers::{ScratchFolder, TestPostgresServer, TestRedis, free_port};
@@ -18,6 +22,9 @@ use crate::support::servers::{ScratchFolder, TestPostgresServer, TestRedis, free
 pub(crate) const DAEMONS: usize = 3;
 /// Short, so that a run of seconds sees many leases lapse.
 pub(crate) const LEASE_SECONDS: u64 = 3;
+
+/// Schedules that are due every minute, and for how many minutes nobody has looked when a run begins.
+pub(crate) const SCHEDULES: [(&str, i64); 3] = [("all", 40), ("coalesce", 1_200), ("skip", 300)];
 
 /// How patient the daemons are.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +75,7 @@ pub(crate) struct Scene {
     pub(crate) postgres: TestPostgresServer,
     pub(crate) folder: ScratchFolder,
     pub(crate) clock: Clock,
+    pub(crate) begins_at: DateTime<Utc>,
 }
 
 impl Scene {
@@ -99,8 +107,10 @@ impl Scene {
             store,
             postgres,
             folder: ScratchFolder::new("chaos"),
+            begins_at: clock.now(),
             clock,
         };
+        scene.follow_schedules().await;
         for number in 0..DAEMONS {
             let port = free_port();
             let config = scene.config(setting, number, port);
@@ -139,11 +149,64 @@ impl Scene {
         write!(
             text,
             "[[channels]]\nname = \"sandbox\"\nconnector = \"sandbox\"\nurl = \"{}\"\n\
-             request_timeout_seconds = 3\nprocessing_window_seconds = 1\n",
-            self.sandbox.base_url()
+             connect_timeout_seconds = 1\nrequest_timeout_seconds = {}\nprocessing_window_seconds = 1\n",
+            self.sandbox.base_url(),
+            match setting.pace {
+                Pace::Short => 3,
+                // Answers that are held stay on their way.
+                Pace::Default => 250,
+            },
         )
         .unwrap();
+        write!(
+            text,
+            "[sms]\nurl = \"http://{mailroom}/v1/messages\"\nconnect_timeout_seconds = 1\n\
+             request_timeout_seconds = 3\nprocessing_window_seconds = 1\n\
+             [webhooks]\nkeys_directory = \"{keys}\"\nallow_networks = [\"127.0.0.0/8\"]\n\
+             [notifications]\npay_link_template = \"{PAY_LINK}\"\n",
+            mailroom = self.mailroom.http,
+            keys = self.mailroom.keys.path().display(),
+        )
+        .unwrap();
+        for (name, _) in SCHEDULES {
+            write!(
+                text,
+                "[[schedules]]\nname = \"{name}\"\ncron = \"* * * * *\"\nzone = \"UTC\"\n\
+                 kind = \"settlement_run\"\npayload = '{{\"version\":1,\"through\":\"{{date}}\"}}'\n\
+                 catch_up = \"{name}\"\n"
+            )
+            .unwrap();
+        }
         text
+    }
+
+    /// As if nobody had looked for a while.
+    async fn follow_schedules(&self) {
+        let mut connection = PgConnection::connect(&self.postgres.url()).await.unwrap();
+        for (name, minutes) in SCHEDULES {
+            sqlx::query("INSERT INTO schedules (name, first_seen_at) VALUES ($1, $2)")
+                .bind(name)
+                .bind(self.begins_at - TimeDelta::minutes(minutes))
+                .execute(&mut connection)
+                .await
+                .unwrap();
+        }
+    }
+
+    /// Starts all daemons, and waits until they answer.
+    pub(crate) async fn start_all(&mut self) {
+        for seat in &mut self.seats {
+            seat.start();
+        }
+        for seat in &mut self.seats {
+            while tokio::net::TcpStream::connect(("127.0.0.1", seat.port()))
+                .await
+                .is_err()
+            {
+                assert!(!seat.has_died(), "it did not start: {}", seat.log());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
     }
 
     /// Ends what the nemesis left, whatever it was.

@@ -2,8 +2,7 @@
 #![cfg(test)]
 
 use std::env;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use super::check::{check, drain};
 use super::load::Upstream;
 use super::nemesis::strike_all;
 use super::plan::{Strike, plan};
-use super::report::{Findings, Report};
+use super::report::{Findings, Report, tell};
 use super::scene::{Scene, Setting};
 use super::orders;
 
@@ -32,7 +31,7 @@ async fn run(seed: u64, length: Duration) -> Report {
     let setting = Setting::drawn(&mut chance.fork());
     let mut scene = Scene::set(setting, &mut chance.fork()).await;
     let mut findings = Findings::default();
-    let begins_at = scene.clock.now();
+    let begins_at = scene.begins_at;
     let plans = orders::draw(&mut chance.fork(), length, begins_at);
     orders::open_all(&scene, &plans, &mut chance.fork(), begins_at).await;
     let strikes = plan(&mut chance.fork(), length, scene.hosts.len());
@@ -43,9 +42,7 @@ async fn run(seed: u64, length: Duration) -> Report {
         _ => false,
     });
 
-    for seat in &mut scene.seats {
-        seat.start();
-    }
+    scene.start_all().await;
     let start = Instant::now();
     let sandbox = scene.sandbox.handle.clone();
     let (faults, ()) = tokio::join!(
@@ -110,18 +107,6 @@ async fn keep(scene: &Scene, report: &Report, history: &[String]) -> PathBuf {
         }
     }
     folder
-}
-
-/// Says something on the way that is wanted: the file that `scripts/chaos` names, or standard error.
-fn tell(line: &str) {
-    let told = match env::var_os("CLEARDAY_CHAOS_OUT") {
-        Some(path) => {
-            let file = File::options().append(true).create(true).open(path);
-            file.and_then(|mut file| writeln!(file, "{line}"))
-        }
-        None => writeln!(std::io::stderr(), "{line}"),
-    };
-    told.unwrap();
 }
 
 async fn nothing_is_lost(seed: u64, length: Duration) -> Report {

@@ -235,11 +235,6 @@ impl TestRedis {
         self.port
     }
 
-    /// Whether what it acknowledged is still there after a kill.
-    pub(crate) fn is_durable(&self) -> bool {
-        self.is_durable
-    }
-
     /// Ends it at once, as a crash would. Everything in it is lost, unless it is durable.
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
