@@ -88,7 +88,10 @@ fn one(
 ) -> OrderPlan {
     let length_ms = u64::try_from(length.as_millis()).unwrap();
     let order_no: OrderNo = format!("O-{number}").parse().unwrap();
-    let deadline = chance.millis(1_000, length_ms);
+    let story = chance.below(10);
+    // Who is told of an order needs some time for it.
+    let earliest = if story >= 8 { length_ms / 2 } else { 1_000 };
+    let deadline = chance.millis(earliest, length_ms);
     let mut plan = OrderPlan {
         order_no: order_no.clone(),
         merchant: format!("M-{}", chance.below(MERCHANTS)),
@@ -98,7 +101,6 @@ fn one(
         authorization: None,
         wishes: Vec::new(),
     };
-    let story = chance.below(10);
     if story < 3 {
         plan.authorization = Some(if chance.one_in(2) {
             Capture::Automatic
