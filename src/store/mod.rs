@@ -185,6 +185,12 @@ impl Store {
             SqlitePoolOptions::new()
                 .max_connections(connections_max)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
+                // SQLite rolls back by itself when the disk is full or a write fails, and sqlx then takes the
+                // transaction for open: such a connection would refuse to begin another one for ever.
+                .before_acquire(|connection, _| {
+                    let is_clean = !connection.is_in_transaction();
+                    Box::pin(async move { Ok(is_clean) })
+                })
         };
         // A negative size is in KiB, a positive one in pages.
         let writing = options

@@ -66,6 +66,8 @@ struct Line {
     mode: watch::Sender<Mode>,
     /// Grows whenever every connection is to be reset.
     resets: watch::Sender<u64>,
+    /// Grows whenever every connection is to be forgotten.
+    forgets: watch::Sender<u64>,
     armed: Mutex<Vec<Cut>>,
     struck: Struck,
     chance: Mutex<Chance>,
@@ -96,6 +98,7 @@ impl Proxy {
             upstream,
             mode: watch::Sender::new(Mode::Pass),
             resets: watch::Sender::new(0),
+            forgets: watch::Sender::new(0),
             armed: Mutex::default(),
             struck: Struck::default(),
             chance: Mutex::new(chance),
@@ -137,6 +140,12 @@ impl Proxy {
         self.line.resets.send_modify(|resets| *resets += 1);
     }
 
+    /// Forgets every connection there is, as a firewall does: nothing goes either way any more and nobody is told.
+    /// New ones are carried.
+    pub(crate) fn forget_all(&self) {
+        self.line.forgets.send_modify(|forgets| *forgets += 1);
+    }
+
     /// Lets this strike once.
     pub(crate) fn arm(&self, cut: Cut) {
         self.line.armed.lock().unwrap().push(cut);
@@ -157,9 +166,16 @@ impl Line {
     async fn carry(&self, mut client: TcpStream) {
         let mut resets = self.resets.subscribe();
         resets.mark_unchanged();
-        let end = tokio::select! {
-            end = self.relay(&mut client) => end,
-            _ = resets.changed() => End::Reset,
+        let mut forgets = self.forgets.subscribe();
+        forgets.mark_unchanged();
+        let carried = tokio::select! {
+            end = self.relay(&mut client) => Some(end),
+            _ = resets.changed() => Some(End::Reset),
+            _ = forgets.changed() => None,
+        };
+        let end = match carried {
+            Some(end) => end,
+            None => sink(&mut client).await,
         };
         if end == End::Reset {
             // Dropped with unsent bytes thrown away, it is a reset and no orderly end.
@@ -297,6 +313,13 @@ impl Line {
         let spread = u64::try_from((most.saturating_sub(least)).as_millis()).unwrap();
         least + self.chance.lock().unwrap().millis(0, spread + 1)
     }
+}
+
+/// Reads and forgets until the sender has had enough.
+async fn sink(from: &mut (impl AsyncRead + Unpin)) -> End {
+    let mut chunk = vec![0_u8; CHUNK_BYTES];
+    while let Ok(1..) = from.read(&mut chunk).await {}
+    End::Closed
 }
 
 /// Reads and forgets until it is over or the sender has had enough.
@@ -466,6 +489,18 @@ mod tests {
         let sent = start.len() + other.len() + commit.len();
         assert_eq!(arrived.load(Ordering::SeqCst), u64::try_from(sent).unwrap());
         assert_eq!(proxy.struck().commits.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn who_is_forgotten_is_told_nothing_and_who_comes_is_carried() {
+        let (proxy, _) = proxied().await;
+        let mut old = connect(&proxy).await;
+        assert_eq!(ask(&mut old, b"one").await.unwrap(), b"one");
+        proxy.forget_all();
+        assert!(is_unanswered(&mut old, b"two").await);
+        let mut new = connect(&proxy).await;
+        assert_eq!(ask(&mut new, b"three").await.unwrap(), b"three");
+        assert!(is_unanswered(&mut old, b"four").await);
     }
 
     #[tokio::test]

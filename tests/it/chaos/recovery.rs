@@ -240,6 +240,30 @@ async fn emptied_under_load(count: usize) {
     assert_eq!(done, expected, "nothing is lost");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "waits for time-outs of the default length: scripts/chaos --recovery"]
+async fn chaos_a_daemon_whose_connections_were_forgotten_on_the_way_goes_on() {
+    const COUNT: usize = 2_000;
+    let mut scene = scene(true).await;
+    write_orders(&scene, COUNT).await;
+    accept(&scene, 0..COUNT).await;
+    scene.seats[0].start();
+    assert!(wait_until(async || count_events(&scene, "finished").await >= 20).await);
+    scene.hosts[0].postgres.forget_all();
+    let (forgotten, before) = (Instant::now(), count_events(&scene, "finished").await);
+    // What had arrived in time is still counted.
+    let more = before + 100;
+    let went_on = wait_until(async || count_events(&scene, "finished").await >= more).await;
+    tell(&format!(
+        "every connection to Postgres forgotten on the way: {} after {} ms",
+        if went_on { "went on" } else { "did not go on" },
+        forgotten.elapsed().as_millis(),
+    ));
+    assert!(went_on);
+    let expected = i64::try_from(COUNT).unwrap();
+    assert!(wait_until(async || count_events(&scene, "finished").await >= expected).await);
+}
+
 async fn count_events(scene: &Scene, event: &str) -> i64 {
     const COUNT: &str = "SELECT COUNT(*) FROM job_events JOIN jobs ON jobs.id = job_id \
                          WHERE event = $1 AND kind = 'order_expiry'";
