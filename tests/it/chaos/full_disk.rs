@@ -61,7 +61,9 @@ impl Daemon {
         let disk = if can_mount() {
             Disk::Small
         } else {
-            tell("no mount namespace can be made here: file sizes are limited instead of a full disk");
+            tell(
+                "no mount namespace can be made here: file sizes are limited instead of a full disk",
+            );
             Disk::LimitedFiles
         };
         let mut command = match disk {
@@ -134,7 +136,10 @@ impl Daemon {
         };
         let status = answer.status().as_u16();
         let body: Value = answer.json().await.unwrap_or_default();
-        (status, body["state"].as_str().unwrap_or_default().to_owned())
+        (
+            status,
+            body["state"].as_str().unwrap_or_default().to_owned(),
+        )
     }
 
     fn fill(&self) {
