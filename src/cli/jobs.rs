@@ -126,7 +126,7 @@ pub(super) async fn run(
 }
 
 /// The account at the keyboard, as far as the environment tells.
-fn who(environment: &[(String, String)]) -> String {
+pub(super) fn who(environment: &[(String, String)]) -> String {
     let account = environment.iter().find(|(name, _)| name == "USER");
     account.map_or_else(
         || "somebody at the command line".to_owned(),

@@ -14,6 +14,7 @@ mod explain;
 mod import;
 mod leases;
 mod operate;
+mod queues;
 mod run;
 mod settlements;
 mod setup;
@@ -33,7 +34,8 @@ pub use execute::{Handler, WorkError};
 pub use explain::Waiting;
 pub use import::ImportError;
 pub use leases::Held;
-pub use operate::OperateError;
+pub use operate::{OperateError, Wish};
+pub use queues::{QueueFigures, REASON_LENGTH_MAX};
 pub use run::{Finished, Run, RunTx, ShownSettlement};
 pub use settlements::{
     NewOfflinePayment, OfflinePaymentError, OfflinePaymentRegistered,

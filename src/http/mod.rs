@@ -14,6 +14,7 @@ mod openapi;
 mod page;
 mod paging;
 mod problem;
+mod queues;
 mod records;
 mod rejected;
 mod session;
@@ -41,6 +42,7 @@ pub use approvals::{ApprovalView, SignatureView};
 pub use auth::{ListenError, check_listen};
 pub use health::{Check, ReadinessCheck};
 pub use openapi::openapi_json;
+pub use queues::{DaemonView, PauseView, QueueList, QueueView};
 pub use settlements::{
     AmountsView, InstructionView, OfflinePaymentView, PartView, ProgressView, SettlementDetail,
     SettlementEventView, SettlementView,

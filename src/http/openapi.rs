@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::access::{Access, ROUTES};
 use super::problem::{PROBLEM_JSON, ProblemBody};
-use super::{Api, approvals, health, jobs, metrics, records, rejected, settlements};
+use super::{Api, approvals, health, jobs, metrics, queues, records, rejected, settlements};
 
 /// Where the body of a submission is described.
 const SUBMITTED_BODY: &str = "/paths/~1v1~1jobs~1{job}/post/requestBody/content";
@@ -24,6 +24,7 @@ const SUBMITTED_BODY: &str = "/paths/~1v1~1jobs~1{job}/post/requestBody/content"
     ),
     tags(
         (name = "jobs", description = "Submit, list, look at, retry and cancel jobs."),
+        (name = "queues", description = "How the queue of each kind stands; pause and resume it."),
         (name = "records", description = "Import payments and refunds of our books."),
         (name = "rejected_submissions", description = "What was refused at the door."),
         (name = "approvals", description = "What two people must agree on before money moves."),
@@ -42,6 +43,9 @@ pub(super) fn api_router() -> OpenApiRouter<Api> {
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::retry))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(queues::list))
+        .routes(routes!(queues::pause))
+        .routes(routes!(queues::resume))
         .routes(routes!(records::import))
         .routes(routes!(rejected::list))
         .routes(routes!(rejected::show))

@@ -9,7 +9,7 @@ use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
 
 use super::statement::statements;
-use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both, words};
+use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both, queues, words};
 use crate::domain::job::{Job, JobState, LeaseHold, Priority};
 
 /// Counting stops here: a dashboard wants to know that there are many, not how many exactly.
@@ -399,8 +399,11 @@ pub async fn lock_lapsed(
     Ok(lapsed)
 }
 
-/// The earliest instant at which a waiting job of this kind may run.
+/// The earliest instant at which a waiting job of this kind may run; none while people paused it.
 pub async fn next_run_at(tx: &mut Tx, kind: JobKind) -> Result<Option<DateTime<Utc>>, StoreError> {
+    if queues::is_paused(tx, kind).await? {
+        return Ok(None);
+    }
     let mut earliest: Option<DateTime<Utc>> = None;
     for priority in Priority::ALL {
         let next: Option<Timestamp> = on_both!(tx, Db, connection => {

@@ -15,6 +15,7 @@ pub mod audit;
 pub mod authorizations;
 pub mod bank_lines;
 pub mod bookings;
+pub mod daemons;
 mod error;
 pub mod events;
 pub mod jobs;
@@ -26,6 +27,7 @@ pub mod order_imports;
 pub mod orders;
 pub mod overview;
 pub mod partners;
+pub mod queues;
 pub mod reconciliations;
 pub mod records;
 pub mod rejections;
@@ -309,6 +311,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("authorizations", authorizations::STATEMENTS),
         ("bank_lines", bank_lines::STATEMENTS),
         ("bookings", bookings::STATEMENTS),
+        ("daemons", daemons::STATEMENTS),
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),
         ("ledger", ledger::STATEMENTS),
@@ -318,6 +321,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("orders", orders::STATEMENTS),
         ("order_imports", order_imports::STATEMENTS),
         ("partners", partners::STATEMENTS),
+        ("queues", queues::STATEMENTS),
         ("reconciliations", reconciliations::STATEMENTS),
         ("overview", overview::STATEMENTS),
         ("records", records::STATEMENTS),

@@ -75,3 +75,59 @@ async fn an_unknown_job_is_not_found() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_queue_is_paused_with_a_reason_and_resumed() {
+    let site = Site::with(vec![person("ann", Role::Operator)], Vec::new()).await;
+    let post = async |path: &str, body: &'static str| {
+        let request = local("POST", path).header("Authorization", "Bearer ann-token");
+        site.send(request.body(Body::from(body)).unwrap()).await
+    };
+    let reason = r#"{"reason":"the channel is being changed"}"#;
+    let paused = post("/v1/queues/order_expiry/pause", reason).await;
+    assert_eq!(paused.status, StatusCode::OK);
+    let expected = serde_json::json!({
+        "since": "2026-03-02T12:00:00Z", "by": "ann", "reason": "the channel is being changed",
+    });
+    assert_eq!(paused.json()["paused"], expected);
+
+    let get = local("GET", "/v1/queues").header("Authorization", "Bearer ann-token");
+    let listed = site.send(get.body(Body::empty()).unwrap()).await.json();
+    assert_eq!(
+        listed["queues"].as_array().unwrap().len(),
+        JobKind::ALL.len()
+    );
+    assert_eq!(listed["queues"][1]["paused"], expected);
+    assert_eq!(listed["queues"][0]["paused"], Value::Null);
+    assert_eq!(listed["queues"][1]["jobs"]["ready"], 0);
+
+    let resumed = post("/v1/queues/order_expiry/resume", "").await.json();
+    assert_eq!(resumed["paused"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_pause_without_a_reason_or_of_an_unknown_kind_is_refused() {
+    let site = Site::open().await;
+    let post = async |path: &str, body: &'static str| {
+        let request = local("POST", path).body(Body::from(body)).unwrap();
+        site.send(request).await.problem()
+    };
+    let about = |field: &str| Some(field.to_owned());
+    for (body, field) in [
+        ("", "body"),
+        ("{}", "body"),
+        (r#"{"reason":" "}"#, "reason"),
+    ] {
+        let refused = post("/v1/queues/order_expiry/pause", body).await;
+        assert_eq!(
+            refused,
+            (422, "bad_payload".to_owned(), about(field)),
+            "{body}"
+        );
+    }
+    let reason = r#"{"reason":"why not"}"#;
+    for path in ["/v1/queues/order_expire/pause", "/v1/queues/x/resume"] {
+        let refused = post(path, reason).await;
+        assert_eq!(refused, (404, "unknown_kind".to_owned(), about("kind")));
+    }
+}

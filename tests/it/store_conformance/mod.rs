@@ -16,6 +16,7 @@ mod model;
 mod operate;
 mod operations;
 mod orders;
+mod queues;
 mod records;
 mod rejections;
 mod runs;
