@@ -147,6 +147,7 @@ impl From<OperateError> for CliError {
             | OperateError::OpenOperation { .. }
             | OperateError::SnoozeUntil(_)
             | OperateError::Reason
+            | OperateError::NeverAllowed { .. }
             | OperateError::CountDiffers { .. } => Self::of(Exit::Refused, error),
             OperateError::Store(error) => error.into(),
         }

@@ -136,6 +136,14 @@ pub enum OperateError {
     /// A pause needs a reason that others can read.
     #[error("the reason must have 1 to {REASON_LENGTH_MAX} characters")]
     Reason,
+    /// No job in this state can be what was wished.
+    #[error("jobs that are {state} cannot be {wish}")]
+    NeverAllowed {
+        /// The state.
+        state: JobState,
+        /// What was wished.
+        wish: &'static str,
+    },
     /// Something else matches than whoever wishes it was shown.
     #[error("{found} jobs match, not {expected}: look again before you act on all of them")]
     CountDiffers {

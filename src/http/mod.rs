@@ -7,6 +7,7 @@
 mod access;
 mod approvals;
 mod auth;
+mod bulk;
 mod health;
 mod jobs;
 mod metrics;
@@ -40,6 +41,7 @@ use tracing::debug;
 pub use access::{Access, ROUTES, Rule};
 pub use approvals::{ApprovalView, SignatureView};
 pub use auth::{ListenError, check_listen};
+pub use bulk::{BulkAnswer, DeadGroupView, DeadLetterList, RefusalView};
 pub use health::{Check, ReadinessCheck};
 pub use openapi::openapi_json;
 pub use queues::{DaemonView, PauseView, QueueList, QueueView};

@@ -428,6 +428,9 @@ impl From<OperateError> for Problem {
                 Self::new(ProblemKind::BadPayload, detail).about("until")
             }
             OperateError::Reason => Self::new(ProblemKind::BadPayload, detail).about("reason"),
+            OperateError::NeverAllowed { .. } => {
+                Self::new(ProblemKind::BadPayload, detail).about("state")
+            }
             OperateError::CountDiffers { .. } => {
                 Self::new(ProblemKind::CountDiffers, detail).about("expected")
             }

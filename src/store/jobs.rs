@@ -9,7 +9,7 @@ use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
 
 use super::statement::statements;
-use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both, queues, words};
+use super::{CHUNK_ROWS_MAX, Statement, StoreError, Timestamp, Tx, on_both, queues, words};
 use crate::domain::job::{Job, JobState, LeaseHold, Priority};
 
 /// Counting stops here: a dashboard wants to know that there are many, not how many exactly.
@@ -57,6 +57,12 @@ statements! {
     COUNT = "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = $1 AND kind = $2 LIMIT $3) AS capped";
     OLDEST_DUE = "SELECT MIN(run_at) FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND run_at <= $3";
 }
+
+/// The end of a statement that is put together and locks what it reads.
+const LOCKED: Statement = Statement {
+    sqlite: "",
+    postgres: " FOR UPDATE",
+};
 
 /// A job about to be written down for the first time.
 #[derive(Clone, Debug)]
@@ -321,6 +327,26 @@ pub async fn lock(tx: &mut Tx, id: JobId) -> Result<Option<Job>, StoreError> {
         sqlx::query_as(LOCK.text::<Db>()).bind(id.0).fetch_optional(connection).await?
     });
     row.map(TryInto::try_into).transpose()
+}
+
+/// These jobs, locked one after the other in the order of their ids.
+pub async fn lock_all(tx: &mut Tx, ids: &[JobId]) -> Result<Vec<Job>, StoreError> {
+    let mut locked = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK_ROWS_MAX) {
+        let rows: Vec<JobRow> = on_both!(tx, Db, connection => {
+            let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", job_columns!(), " FROM jobs WHERE id IN ("));
+            let mut list = query.separated(", ");
+            for id in chunk {
+                list.push_bind(id.0);
+            }
+            query.push(") ORDER BY id").push(LOCKED.text::<Db>());
+            query.build_query_as().fetch_all(connection).await?
+        });
+        for row in rows {
+            locked.push(row.try_into()?);
+        }
+    }
+    Ok(locked)
 }
 
 /// The job, if it is known.

@@ -15,6 +15,7 @@ pub mod audit;
 pub mod authorizations;
 pub mod bank_lines;
 pub mod bookings;
+pub mod bulk;
 pub mod daemons;
 mod error;
 pub mod events;
