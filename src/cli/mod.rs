@@ -6,6 +6,7 @@
 mod approvals;
 mod audit;
 mod bank_statement;
+mod bulk;
 mod calendar;
 mod completions;
 mod connect;

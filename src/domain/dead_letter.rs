@@ -43,7 +43,10 @@ mod tests {
                 "job 01932c5e-8a3b-7c1d-9e2f-000000000001: wechat_pay answered 400 at 2026-03-02T12:00:00Z",
                 "job #: wechat_pay answered # at #:#:#",
             ),
-            ("订单 SO20260302 已关闭，金额 12.50", "订单 # 已关闭，金额 #.#"),
+            (
+                "订单 SO20260302 已关闭，金额 12.50",
+                "订单 # 已关闭，金额 #.#",
+            ),
             ("two currencies", "two currencies"),
             ("", ""),
         ];

@@ -267,11 +267,7 @@ impl Engine {
 }
 
 /// The state after the wish, by the table of states, or why not.
-fn decide(
-    wish: Wish,
-    job: &Job,
-    open: &BTreeMap<JobId, String>,
-) -> Result<JobState, OperateError> {
+fn decide(wish: Wish, job: &Job, open: &BTreeMap<JobId, String>) -> Result<JobState, OperateError> {
     let id = job.id;
     let state = job.state.after(wish.event()).ok_or(OperateError::Refused {
         id,
@@ -370,11 +366,7 @@ fn told(selection: &Selection) -> Value {
     Value::Object(said.collect::<Map<String, Value>>())
 }
 
-fn count_in(
-    groups: &mut BTreeMap<(JobKind, String), DeadGroup>,
-    kind: JobKind,
-    letter: Selected,
-) {
+fn count_in(groups: &mut BTreeMap<(JobKind, String), DeadGroup>, kind: JobKind, letter: Selected) {
     let reason = cause_of(&letter.note);
     let group = groups
         .entry((kind, reason.clone()))

@@ -498,3 +498,44 @@ async fn draining_waits_until_nothing_of_the_kind_runs() {
         "{drained}"
     );
 }
+
+#[tokio::test]
+async fn all_jobs_that_match_are_counted_and_then_cancelled_and_retried() {
+    let database = TestDatabase::sqlite();
+    let line = CommandLine::on(&database).await;
+    for key in ["a", "b"] {
+        enqueue(&line, key, PAYLOAD).await.fine();
+    }
+    assert_eq!(
+        line.run("jobs cancel --kind order_expiry").await.refused(),
+        "clearday: name a job, or count what matches with --dry-run and give that number as --expected"
+    );
+    let counted = line
+        .run("jobs cancel --kind order_expiry --dry-run")
+        .await
+        .fine();
+    assert!(counted.starts_with("2 jobs match\n"), "{counted}");
+    let refused = line.run("jobs cancel --expected 1").await.refused();
+    assert_eq!(
+        refused,
+        "clearday: 2 jobs match, not 1: look again before you act on all of them"
+    );
+    let snoozed = line
+        .run("jobs snooze --expected 2 --until 2026-03-03T00:00:00Z")
+        .await;
+    assert_eq!(snoozed.fine(), "2 jobs snoozed\n");
+    let cancelled = line.run("jobs cancel --expected 2").await.fine();
+    assert_eq!(cancelled, "2 jobs cancelled\n");
+    let retried = line
+        .run("jobs retry --state cancelled --expected 2 --format json")
+        .await
+        .json();
+    assert_eq!(
+        (&retried["matched"], &retried["changed"]),
+        (&json!(2), &json!(2))
+    );
+    assert_eq!(
+        line.run("jobs dead").await.fine(),
+        "count  kind  oldest  newest  example  cause\n"
+    );
+}

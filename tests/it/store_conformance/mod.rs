@@ -7,6 +7,7 @@ mod approvals;
 mod audit;
 mod authorizations;
 mod bank_accounts;
+mod bulk;
 mod claimers;
 mod execute;
 mod leases;
