@@ -114,6 +114,7 @@ fn start(store: &Store) -> Daemon {
         redis_url: std::env::var("CLEARDAY_TEST_REDIS_URL")
             .ok()
             .filter(|_| store.dialect() == "postgres"),
+        retention: None,
         handler: workers::handler(Workbench {
             channels: Arc::new(Channels::build([], &now).unwrap()),
             messages: Arc::new(Messages::build(&no_messages(), &now).unwrap()),

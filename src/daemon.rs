@@ -25,7 +25,7 @@ use crate::connectors::{
 };
 use crate::domain::deferred_authorization::ChargingRules;
 use crate::domain::partner_notification::PayLinkTemplate;
-use crate::engine::{Bell, Engine, Handler, Policy};
+use crate::engine::{Bell, Engine, Handler, Policy, Pruned, Retention};
 use crate::queue::{InProcessBell, Queue, QueueSettings, RedisBell, RedisQueue, supervise};
 use crate::store::{Store, StoreError};
 use crate::workers::{self, Workbench};
@@ -36,6 +36,11 @@ const HEAVY_JOBS_MAX: usize = 1;
 /// Handing back, and waiting for what ends by itself, take moments; a daemon that is told to stop
 /// does not wait longer for a server that does not answer.
 const LAST_STEPS: Duration = Duration::from_secs(10);
+
+/// Days are what retention is counted in, so an hour more or less is nothing.
+const PRUNE_EVERY: TimeDelta = TimeDelta::hours(1);
+/// Between two batches the database belongs to the jobs.
+const PRUNE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Everything a daemon is made of.
 #[derive(Debug)]
@@ -56,6 +61,8 @@ pub struct Parts {
     pub sweep: TimeDelta,
     /// Redis; absent: the in-process queue only.
     pub redis_url: Option<String>,
+    /// How long finished jobs are kept; absent: for ever.
+    pub retention: Option<Retention>,
     /// What carries jobs out: [`crate::workers::handler`].
     pub handler: Handler,
 }
@@ -100,6 +107,7 @@ impl Parts {
             },
             heartbeat: delta(settings.jobs.heartbeat),
             sweep: delta(settings.jobs.sweep),
+            retention: settings.retention(),
             redis_url: settings
                 .redis
                 .url
@@ -237,6 +245,7 @@ impl Daemon {
             tracker,
         };
         daemon.keep(parts.heartbeat, parts.sweep);
+        daemon.prune(parts.retention);
         Ok(daemon)
     }
 
@@ -308,6 +317,37 @@ impl Daemon {
         self.every("sweep", sweep, &self.stop, move || {
             let engine = engine.clone();
             async move { engine.sweep_when_steady().await.map(|_| ()) }
+        });
+    }
+
+    /// Lets finished jobs go whose time is over. Any number of daemons may: none meets what another one has in hand.
+    fn prune(&self, retention: Option<Retention>) {
+        let Some(keep) = retention else {
+            return;
+        };
+        let (engine, stop) = (self.engine.clone(), self.stop.clone());
+        self.every("pruning", PRUNE_EVERY, &self.stop, move || {
+            let (engine, stop) = (engine.clone(), stop.clone());
+            async move {
+                let mut pruned = engine.prune_batch(&keep).await?;
+                while pruned.has_more && !stop.is_cancelled() {
+                    tokio::time::sleep(PRUNE_PAUSE).await;
+                    pruned = pruned.and(engine.prune_batch(&keep).await?);
+                }
+                let Pruned {
+                    jobs,
+                    histories,
+                    kept,
+                    ..
+                } = pruned;
+                if pruned != Pruned::default() {
+                    info!(
+                        jobs,
+                        histories, kept, "Pruned {jobs} jobs and {histories} histories"
+                    );
+                }
+                Ok(())
+            }
         });
     }
 

@@ -248,10 +248,10 @@ fn write_story(story: &Story, format: OutputFormat, mut out: &mut dyn Write) -> 
     writeln!(out, "payload  {}", visible(&job.payload))?;
     writeln!(out, "state    {}: {}", job.state, visible(&job.note))?;
     if let Some(waiting) = waiting {
-        let until = waiting
-            .until
-            .map(|until| format!(" until {}", instant(until)));
-        let until = until.unwrap_or_default();
+        let until = waiting.until.map_or_else(String::new, |until| {
+            let seconds = waiting.in_seconds.unwrap_or_default();
+            format!(" until {}, in {seconds} s", instant(until))
+        });
         writeln!(out, "waits    {}{until}", visible(&waiting.reason))?;
     }
     writeln!(out)?;

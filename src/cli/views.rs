@@ -87,6 +87,7 @@ pub(super) struct JobStory {
 struct WaitingView {
     reason: String,
     until: Option<String>,
+    in_seconds: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -128,6 +129,7 @@ impl JobStory {
             waiting: waiting.map(|waiting| WaitingView {
                 reason: waiting.reason.clone(),
                 until: waiting.until.map(instant),
+                in_seconds: waiting.in_seconds,
             }),
             timeline: timeline.iter().map(Into::into).collect(),
             operations: operations.iter().map(Into::into).collect(),

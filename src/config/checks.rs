@@ -9,7 +9,8 @@ use clearday_jobs::{MethodGroup, Money};
 
 use super::layers::Node;
 use super::{
-    Approvals, Bank, CatchUp, Channel, ConfigError, Jobs, Log, Schedule, Secret, Settings, Smtp,
+    Approvals, Bank, CatchUp, Channel, ConfigError, Jobs, Log, Retention, Schedule, Secret,
+    Settings, Smtp,
 };
 use crate::domain::partner_notification::PayLinkTemplate;
 use crate::telemetry;
@@ -18,6 +19,8 @@ use crate::telemetry;
 const RENEWALS_PER_LEASE: u32 = 3;
 /// An emptied Redis may delay a job by 10 s, not longer: the sweep finds what nobody was woken for.
 const SWEEP_SECONDS_MAX: u64 = 10;
+/// A century: longer is for ever, which is 0.
+const DAYS_MAX: u32 = 36_500;
 const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
 
@@ -63,6 +66,7 @@ impl Checks<'_> {
     pub(super) fn all(&self, settings: &Settings) -> Result<(), ConfigError> {
         self.urls(settings)?;
         self.jobs(&settings.jobs)?;
+        self.retention(&settings.retention)?;
         self.sequence(&settings.authorization.sequence)?;
         self.log(&settings.log)?;
         self.approvals(&settings.approvals)?;
@@ -132,6 +136,20 @@ impl Checks<'_> {
                 jobs.lease.as_secs()
             );
             return Err(self.refuse("jobs.heartbeat_seconds", reason));
+        }
+        Ok(())
+    }
+
+    fn retention(&self, retention: &Retention) -> Result<(), ConfigError> {
+        let Retention {
+            jobs_days,
+            job_events_days,
+        } = *retention;
+        self.between("retention.jobs_days", jobs_days, 0, DAYS_MAX)?;
+        self.between("retention.job_events_days", job_events_days, 1, DAYS_MAX)?;
+        if job_events_days < jobs_days {
+            let reason = format!("must not be below `retention.jobs_days` ({jobs_days})");
+            return Err(self.refuse("retention.job_events_days", reason));
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ pub use error::{ConfigError, Hint, Origin};
 pub use messages::{Notifications, Sms, Smtp, Webhooks};
 pub use values::{Secret, TokenSha256};
 
-use crate::engine::Policy;
+use crate::engine::{self, Policy};
 use checks::Checks;
 use layers::Node;
 use read::Reader;
@@ -45,6 +45,8 @@ pub struct Settings {
     pub http: Http,
     /// How patient the engine is.
     pub jobs: Jobs,
+    /// How long what is finished is kept.
+    pub retention: Retention,
     /// How payment methods are charged.
     pub authorization: Authorization,
     /// What is told, and how.
@@ -139,6 +141,18 @@ pub struct Jobs {
     /// How long a stopping daemon waits for its runs.
     #[serde(rename = "shutdown_seconds", deserialize_with = "values::seconds")]
     pub shutdown: Duration,
+}
+
+/// `[retention]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Days for which done and cancelled jobs are kept; 0: for ever.
+    #[serde(deserialize_with = "values::whole")]
+    pub jobs_days: u32,
+    /// Days for which their histories are.
+    #[serde(deserialize_with = "values::whole")]
+    pub job_events_days: u32,
 }
 
 /// `[authorization]`
@@ -475,6 +489,15 @@ impl Settings {
     /// [`ConfigError::NoDatabase`] when none is named.
     pub fn database_url(&self) -> Result<&Secret, ConfigError> {
         self.database.url.as_ref().ok_or(ConfigError::NoDatabase)
+    }
+
+    /// How long finished jobs are kept; `None`: for ever.
+    pub fn retention(&self) -> Option<engine::Retention> {
+        let kept = &self.retention;
+        (kept.jobs_days > 0).then(|| engine::Retention {
+            jobs: TimeDelta::days(kept.jobs_days.into()),
+            job_events: TimeDelta::days(kept.job_events_days.into()),
+        })
     }
 
     /// How patient the engine is.

@@ -112,6 +112,8 @@ pub struct WaitingView {
     /// When it is looked at again, where that is known.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<DateTime<Utc>>,
+    /// For how many seconds that is.
+    pub in_seconds: Option<u64>,
 }
 
 /// One change of a job's state.
@@ -302,6 +304,7 @@ impl From<Waiting> for WaitingView {
         Self {
             reason: waiting.reason,
             until: waiting.until,
+            in_seconds: waiting.in_seconds,
         }
     }
 }

@@ -32,6 +32,7 @@ pub mod queues;
 pub mod reconciliations;
 pub mod records;
 pub mod rejections;
+pub mod retention;
 pub mod settlement_items;
 pub mod settlements;
 pub mod statement;
@@ -327,6 +328,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("overview", overview::STATEMENTS),
         ("records", records::STATEMENTS),
         ("rejections", rejections::STATEMENTS),
+        ("retention", retention::STATEMENTS),
         ("settlement_items", settlement_items::STATEMENTS),
         ("settlements", settlements::STATEMENTS),
         ("ticks", ticks::STATEMENTS),

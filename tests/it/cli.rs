@@ -147,7 +147,7 @@ kind     order_expiry
 key      k
 payload  {{\"expires_at\":\"2026-03-02T13:00:00Z\",\"order_no\":\"A1\",\"version\":1}}
 state    ready: retried by wang at the command line
-waits    due since 2026-03-02T12:02:00+00:00: waits for a worker with free room
+waits    due since 2026-03-02T12:02:00+00:00: waits for a daemon, and none is at work
 
 at                    event      state      attempt  worker  reason
 2026-03-02T12:00:00Z  accepted   ready      0                accepted from command_line
@@ -538,4 +538,29 @@ async fn all_jobs_that_match_are_counted_and_then_cancelled_and_retried() {
         line.run("jobs dead").await.fine(),
         "count  kind  oldest  newest  example  cause\n"
     );
+}
+
+#[tokio::test]
+async fn finished_jobs_are_pruned_after_their_days() {
+    let database = TestDatabase::sqlite();
+    let line = CommandLine::on(&database).await;
+    enqueue(&line, "k", PAYLOAD).await.fine();
+    line.run("jobs cancel --expected 1").await.fine();
+    line.clock.advance(TimeDelta::days(91));
+    let stay = "0 jobs stay because the books refer to them";
+    assert_eq!(
+        line.run("prune --dry-run").await.fine(),
+        format!("1 jobs and 0 histories would be pruned; {stay}\n")
+    );
+    let expected = json!({"dry_run": false, "jobs": 1, "histories": 0, "kept": 0});
+    assert_eq!(line.run("prune --format json").await.json(), expected);
+    let mut line = line;
+    line.set("CLEARDAY_RETENTION__JOBS_DAYS", "0");
+    assert_eq!(
+        line.run("prune").await.refused(),
+        "clearday: everything is kept for ever: `retention.jobs_days` is 0"
+    );
+    line.set("CLEARDAY_RETENTION__JOBS_DAYS", "401");
+    let refused = line.run("prune").await.refused();
+    assert!(refused.contains("retention.job_events_days"), "{refused}");
 }

@@ -442,9 +442,10 @@ fn concerns_of(queues: &[QueueRow], approvals_waiting: i64, breaks_open: i64) ->
 
 async fn job_rows(api: &Api, jobs: Vec<Job>) -> Result<Vec<JobRow>, StoreError> {
     let mut tx = api.engine.store().read().await?;
+    let explainer = api.engine.explainer(&mut tx).await?;
     let mut rows = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let waiting = api.engine.explain(&mut tx, &job).await?;
+        let waiting = explainer.explain(&mut tx, &job).await?;
         rows.push(JobRow {
             updated_at: Instant::new(job.updated_at, api.facts.zone),
             until: waiting

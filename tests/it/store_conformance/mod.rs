@@ -20,6 +20,7 @@ mod orders;
 mod queues;
 mod records;
 mod rejections;
+mod retention;
 mod runs;
 mod schema;
 mod statements;

@@ -169,6 +169,7 @@ impl House {
             },
             heartbeat,
             sweep: TimeDelta::seconds(5),
+            retention: None,
             redis_url: self.redis.as_ref().map(TestRedis::url),
             handler,
         }
