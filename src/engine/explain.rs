@@ -57,12 +57,13 @@ impl Explainer {
         {
             reason.push_str(&approval_words(&asked));
         }
-        for operation in operations::open_of_job(tx, job.id).await? {
+        let open = operations::open_of_job(tx, job.id).await?;
+        if let Some(operation) = open.first() {
             let (key, since) = (
                 &operation.idempotency_key,
                 operation.updated_at.to_rfc3339(),
             );
-            reason.push_str(&format!("; the outcome of {key} is unknown since {since}"));
+            reason = format!("{reason}; the outcome of {key} is unknown since {since}");
         }
         let left = until.map(|until| until.signed_duration_since(self.now).num_seconds());
         Ok(Some(Waiting {

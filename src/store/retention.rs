@@ -31,11 +31,11 @@ pub const REFERRING: [&str; 10] = [
 statements! {
     /// The condition is the index's own, so that no row is met that stays.
     LOCK_ENDED = "SELECT id, kind, idempotency_key, state, updated_at FROM jobs \
-                  WHERE state IN ('done', 'cancelled') AND kept_at IS NULL AND updated_at < $1 \
+                  WHERE state NOT IN ('ready', 'running', 'cancelling', 'dead') AND kept_at IS NULL AND updated_at < $1 \
                   ORDER BY updated_at, id LIMIT $2", postgres " FOR UPDATE SKIP LOCKED";
     /// As above, for whoever only counts.
     ENDED_AFTER = "SELECT id, kind, idempotency_key, state, updated_at FROM jobs \
-                   WHERE state IN ('done', 'cancelled') AND kept_at IS NULL AND updated_at < $1 \
+                   WHERE state NOT IN ('ready', 'running', 'cancelling', 'dead') AND kept_at IS NULL AND updated_at < $1 \
                    AND (updated_at, id) > ($2, $3) ORDER BY updated_at, id LIMIT $4";
     LOCK_OVER = "SELECT id FROM pruned_jobs WHERE ended_at < $1 ORDER BY ended_at, id LIMIT $2", postgres " FOR UPDATE SKIP LOCKED";
     COUNT_OVER = "SELECT COUNT(*) FROM (SELECT 1 FROM pruned_jobs WHERE ended_at < $1 LIMIT $2) AS capped";
