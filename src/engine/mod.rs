@@ -19,6 +19,7 @@ mod settlements;
 mod setup;
 mod sweep;
 mod tick;
+mod weakness;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -40,6 +41,7 @@ pub use settlements::{
     consents as settlement_consents, progress as settlement_progress,
 };
 pub use tick::TickPlan;
+pub use weakness::Weakness;
 
 use crate::clock::{Clock, Ids};
 use crate::store::Store;
@@ -99,6 +101,8 @@ struct Inner {
     held: leases::HeldLeases,
     contact: leases::Contact,
     counters: Counters,
+    #[cfg(feature = "weaknesses")]
+    weakness: std::sync::OnceLock<Weakness>,
 }
 
 impl Engine {
@@ -121,6 +125,8 @@ impl Engine {
             held: leases::HeldLeases::default(),
             contact: leases::Contact::default(),
             counters: Counters::default(),
+            #[cfg(feature = "weaknesses")]
+            weakness: std::sync::OnceLock::new(),
         }))
     }
 

@@ -38,6 +38,7 @@ mod timestamp;
 pub mod verify_history;
 pub mod verify_money;
 pub mod verify_settlements;
+pub mod watch;
 mod words;
 
 use std::future::Future;
@@ -401,6 +402,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("verify_history", verify_history::STATEMENTS),
         ("verify_money", verify_money::STATEMENTS),
         ("verify_settlements", verify_settlements::STATEMENTS),
+        ("watch", watch::STATEMENTS),
     ];
     let named = files.into_iter().flat_map(|(file, statements)| {
         let with_file = move |&(name, statement)| (file, name, statement);
