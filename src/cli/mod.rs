@@ -158,7 +158,7 @@ async fn run(arguments: Arguments, outside: &mut Outside<'_>) -> Result<Exit, Cl
         Verb::Statement(args) => statement::run(&args, &mut outside.stdout),
         Verb::Calendar(args) => calendar::run(&args, outside.stdout),
         Verb::Schema(args) => schema::run(&args, outside.stdout),
-        Verb::Simulate(args) => simulate::run(args, outside).await,
+        Verb::Simulate(args) => simulate::run(&args, outside),
         Verb::Completions(args) => completions::run(&args, outside.stdout),
     }
 }

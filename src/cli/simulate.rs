@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use clap::Args;
 use serde_json::json;
@@ -54,36 +58,41 @@ struct Sum {
 }
 
 /// Runs the verb and says how to exit.
-pub(super) async fn run(
-    args: SimulateArgs,
-    outside: &mut super::Outside<'_>,
-) -> Result<Exit, CliError> {
+pub(super) fn run(args: &SimulateArgs, outside: &mut super::Outside<'_>) -> Result<Exit, CliError> {
     let mut sum = Sum::default();
-    for seed in args.seed..args.seed.saturating_add(args.seeds) {
-        let plan = Plan {
-            nights: args.nights,
-            is_told: args.trace,
-            ..Plan::of_seed(seed, args.jobs)
-        };
-        let outcome = simulate(&plan).await.map_err(failed)?;
-        for line in &outcome.trace {
-            writeln!(outside.stdout, "{line}").map_err(CliError::output)?;
+    let told = Mutex::new((&mut sum, outside));
+    let next = AtomicU64::new(0);
+    let work = || -> Result<(), CliError> {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= args.seeds {
+                return Ok(());
+            }
+            let plan = Plan {
+                nights: args.nights,
+                is_told: args.trace,
+                ..Plan::of_seed(args.seed.saturating_add(number), args.jobs)
+            };
+            let outcome = simulate(&plan).map_err(failed)?;
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            let (sum, outside) = &mut *told;
+            tell(args, &plan, outcome, sum, outside)?;
         }
-        if !outcome.findings.is_empty() {
-            tell_failure(&plan, &outcome, outside.stderr).await?;
-        }
-        sum.add(seed, outcome);
-        if args.seeds > TOLD_EVERY && sum.seeds.is_multiple_of(TOLD_EVERY) {
-            let words = format!(
-                "{} of {} seeds, {} faults, {} failed",
-                sum.seeds,
-                args.seeds,
-                sum.faults,
-                sum.failed.len()
-            );
-            writeln!(outside.stderr, "{words}").map_err(CliError::output)?;
-        }
-    }
+    };
+    // A story is told by one thread; several stories may be told side by side.
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = threads.min(usize::try_from(args.seeds).unwrap_or(usize::MAX));
+    let ended: Vec<Result<(), CliError>> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let failed = || CliError::refused("a simulation panicked");
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|_| Err(failed())))
+            .collect()
+    });
+    let (sum, outside) = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+    ended.into_iter().collect::<Result<(), CliError>>()?;
+    sum.failed.sort_unstable();
     match args.format {
         OutputFormat::Json => write_json(&sum.json(), &mut outside.stdout),
         OutputFormat::Text => sum.write(outside.stdout),
@@ -96,12 +105,40 @@ pub(super) async fn run(
     })
 }
 
+/// Tells of one story, and adds it to the sum.
+fn tell(
+    args: &SimulateArgs,
+    plan: &Plan,
+    outcome: Outcome,
+    sum: &mut Sum,
+    outside: &mut super::Outside<'_>,
+) -> Result<(), CliError> {
+    for line in &outcome.trace {
+        writeln!(outside.stdout, "{line}").map_err(CliError::output)?;
+    }
+    if !outcome.findings.is_empty() {
+        tell_failure(plan, &outcome, outside.stderr)?;
+    }
+    sum.add(plan.seed, outcome);
+    if args.seeds > TOLD_EVERY && sum.seeds.is_multiple_of(TOLD_EVERY) {
+        let words = format!(
+            "{} of {} seeds, {} faults, {} failed",
+            sum.seeds,
+            args.seeds,
+            sum.faults,
+            sum.failed.len()
+        );
+        writeln!(outside.stderr, "{words}").map_err(CliError::output)?;
+    }
+    Ok(())
+}
+
 fn failed(error: SimulateError) -> CliError {
     CliError::of(Exit::Unavailable, error)
 }
 
 /// The seed, what is wrong, and the shortest story that shows it.
-async fn tell_failure(
+fn tell_failure(
     plan: &Plan,
     outcome: &Outcome,
     out: &mut (dyn Write + Send),
@@ -111,7 +148,7 @@ async fn tell_failure(
     for finding in &outcome.findings {
         writeln!(out, "  {}: {}", finding.check, finding.what).map_err(told)?;
     }
-    let shrunk = Box::pin(shrink(plan, outcome)).await.map_err(failed)?;
+    let shrunk = shrink(plan, outcome).map_err(failed)?;
     writeln!(
         out,
         "the shortest story found in {} tries has {} of its {} faults:",

@@ -34,8 +34,11 @@ use crate::store::watch;
 const STEPS_MAX: u64 = 400_000;
 /// Runs of one kind that a daemon carries out at the same time.
 const ROOM: usize = 4;
+/// As often as daemons are set up to.
 const HEARTBEAT: TimeDelta = TimeDelta::seconds(5);
-const SWEEP: TimeDelta = TimeDelta::seconds(5);
+/// Who holds nothing keeps in touch less often than it could, but within a lease: simulating costs time, too.
+const IDLE_HEARTBEAT: TimeDelta = TimeDelta::seconds(15);
+const SWEEP: TimeDelta = TimeDelta::seconds(10);
 /// Due jobs for which no bell was heard are looked for this often.
 const POLL: TimeDelta = TimeDelta::seconds(5);
 /// Upstream sends again what nobody acknowledged for so long.
@@ -349,7 +352,8 @@ impl<'a> Driver<'a> {
             },
             Choice::Restart(number) => self.restart(number),
             Choice::Renew(number) => {
-                let at = self.now + HEARTBEAT;
+                let holds = self.tasks.values().any(|task| task.daemon == number);
+                let at = self.now + if holds { HEARTBEAT } else { IDLE_HEARTBEAT };
                 self.begin(number, Act::Renew, |daemon| {
                     daemon.renew_at = at;
                     let engine = daemon.engine.clone();

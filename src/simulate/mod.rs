@@ -113,10 +113,13 @@ impl SimulateError {
     }
 }
 
-/// Carries one plan out.
+/// Carries one plan out, on this thread and nowhere else.
 ///
 /// # Errors
 /// When the simulation itself fails; what it finds is in the outcome.
-pub async fn simulate(plan: &Plan) -> Result<Outcome, SimulateError> {
-    Box::pin(driver::run(plan)).await
+pub fn simulate(plan: &Plan) -> Result<Outcome, SimulateError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(Box::pin(driver::run(plan)))
 }

@@ -23,7 +23,7 @@ pub struct Shrunk {
 ///
 /// # Errors
 /// When the simulation itself fails.
-pub async fn shrink(plan: &Plan, found: &Outcome) -> Result<Shrunk, SimulateError> {
+pub fn shrink(plan: &Plan, found: &Outcome) -> Result<Shrunk, SimulateError> {
     let checks: Vec<&str> = found.findings.iter().map(|it| it.check).collect();
     let mut search = Search {
         check: checks.first().copied().unwrap_or_default().to_owned(),
@@ -40,7 +40,7 @@ pub async fn shrink(plan: &Plan, found: &Outcome) -> Result<Shrunk, SimulateErro
             faults_max: middle,
             ..best.clone()
         };
-        match search.shows(&shorter).await? {
+        match search.shows(&shorter)? {
             Some(outcome) => {
                 struck = outcome.struck;
                 best = shorter;
@@ -57,14 +57,14 @@ pub async fn shrink(plan: &Plan, found: &Outcome) -> Result<Shrunk, SimulateErro
         };
         let mut shorter = best.clone();
         shorter.spared.insert(spare);
-        if let Some(outcome) = search.shows(&shorter).await? {
+        if let Some(outcome) = search.shows(&shorter)? {
             struck = outcome.struck;
             number = number.min(struck.len());
             best = shorter;
         }
     }
     best.is_told = true;
-    let outcome = simulate(&best).await?;
+    let outcome = simulate(&best)?;
     Ok(Shrunk {
         plan: best,
         outcome,
@@ -83,9 +83,9 @@ impl Search {
     }
 
     /// What a plan comes to, if the same check notices something.
-    async fn shows(&mut self, plan: &Plan) -> Result<Option<Outcome>, SimulateError> {
+    fn shows(&mut self, plan: &Plan) -> Result<Option<Outcome>, SimulateError> {
         self.stories = self.stories.saturating_add(1);
-        let outcome = simulate(plan).await?;
+        let outcome = simulate(plan)?;
         let is_same = outcome.findings.iter().any(|it| it.check == self.check);
         Ok(is_same.then_some(outcome))
     }

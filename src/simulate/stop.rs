@@ -121,11 +121,6 @@ impl Stops {
         lock(&self.0).take()
     }
 
-    /// Whether it left something.
-    pub(super) fn is_stopped(&self) -> bool {
-        lock(&self.0).is_some()
-    }
-
     /// Stops until the driver says how to go on.
     pub(super) fn stop(&self, step: Step) -> Stopping {
         Stopping {
