@@ -1,6 +1,6 @@
 //! Leases: a worker's hold on a job, in batches, with an epoch that grows each time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,7 +13,7 @@ use crate::store::{StoreError, events, jobs};
 
 /// The leases this process holds, so that they can be renewed and, on the way out, handed back.
 #[derive(Debug, Default)]
-pub(super) struct HeldLeases(Mutex<HashMap<JobId, i64>>);
+pub(super) struct HeldLeases(Mutex<BTreeMap<JobId, i64>>);
 
 impl HeldLeases {
     fn add(&self, jobs: &[Job]) {

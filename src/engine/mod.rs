@@ -21,6 +21,7 @@ mod settlements;
 mod setup;
 mod sweep;
 mod tick;
+mod weakness;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -43,6 +44,7 @@ pub use settlements::{
     consents as settlement_consents, progress as settlement_progress,
 };
 pub use tick::TickPlan;
+pub use weakness::Weakness;
 
 use crate::clock::{Clock, Ids};
 use crate::store::Store;
@@ -106,6 +108,8 @@ struct Inner {
     turns: claim::Turns,
     ends: ends::Ends,
     counters: Counters,
+    #[cfg(feature = "weaknesses")]
+    weakness: std::sync::OnceLock<Weakness>,
 }
 
 impl Engine {
@@ -130,6 +134,8 @@ impl Engine {
             turns: claim::Turns::default(),
             ends: ends::Ends::default(),
             counters: Counters::default(),
+            #[cfg(feature = "weaknesses")]
+            weakness: std::sync::OnceLock::new(),
         }))
     }
 

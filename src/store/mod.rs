@@ -18,6 +18,7 @@ pub mod bookings;
 mod columns;
 mod error;
 pub mod events;
+mod gate;
 pub mod jobs;
 pub mod ledger;
 pub mod merchants;
@@ -38,20 +39,23 @@ mod timestamp;
 pub mod verify_history;
 pub mod verify_money;
 pub mod verify_settlements;
+pub mod watch;
 mod words;
 
 use std::future::Future;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+use sqlx::{ConnectOptions, Connection, PgPool, Postgres, SqlitePool, Transaction};
 
 pub use error::StoreError;
 use error::is_locked;
+pub use gate::{Access, CommitFate, Gate, SqliteTx};
 pub use statement::Statement;
 pub(crate) use timestamp::Timestamp;
 use words::words;
@@ -92,6 +96,8 @@ pub enum Store {
         writer: SqlitePool,
         /// Connections that only read.
         readers: SqlitePool,
+        /// What every transaction passes first: a simulation's hand on the database.
+        gate: Option<Arc<dyn Gate>>,
     },
 }
 
@@ -101,7 +107,7 @@ pub enum Tx {
     /// On Postgres.
     Postgres(Transaction<'static, Postgres>),
     /// On SQLite.
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(SqliteTx),
 }
 
 /// Runs one body on whichever database the transaction is of: `$db` is the sqlx database type and
@@ -203,7 +209,63 @@ impl Store {
         };
         let reading = options.pragma("query_only", "ON");
         let readers = pool(SQLITE_READERS_MAX).connect_with(reading).await?;
-        Ok(Self::Sqlite { writer, readers })
+        Ok(Self::Sqlite {
+            writer,
+            readers,
+            gate: None,
+        })
+    }
+
+    /// A new SQLite database in memory, on one connection that reads and writes: who has a transaction open lets
+    /// nobody else begin one.
+    pub async fn in_memory() -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .in_memory(true)
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Memory)
+            .synchronous(SqliteSynchronous::Off)
+            .disable_statement_logging();
+        // The database is gone with its connection, so that one stays.
+        let only = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options)
+            .await?;
+        Ok(Self::Sqlite {
+            readers: only.clone(),
+            writer: only,
+            gate: None,
+        })
+    }
+
+    /// The same database behind a gate. Only SQLite is simulated: on Postgres there is none.
+    #[must_use]
+    pub fn behind(&self, gate: Arc<dyn Gate>) -> Self {
+        match self {
+            Self::Postgres(pool) => Self::Postgres(pool.clone()),
+            Self::Sqlite {
+                writer, readers, ..
+            } => Self::Sqlite {
+                writer: writer.clone(),
+                readers: readers.clone(),
+                gate: Some(gate),
+            },
+        }
+    }
+
+    /// Waits at the gate, if there is one.
+    async fn enter(&self, access: Access) -> Option<(Arc<dyn Gate>, CommitFate)> {
+        let Self::Sqlite {
+            gate: Some(gate), ..
+        } = self
+        else {
+            return None;
+        };
+        let fate = gate.enter(access).await;
+        Some((Arc::clone(gate), fate))
     }
 
     /// Opens the SQLite file at `path`, creating it where it is missing.
@@ -247,23 +309,33 @@ impl Store {
 
     /// Starts a transaction that may write.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        in_time(self.begin_writing()).await
+        let passed = self.enter(Access::Write).await;
+        in_time(self.begin_writing(passed)).await
     }
 
-    async fn begin_writing(&self) -> Result<Tx, StoreError> {
+    async fn begin_writing(
+        &self,
+        passed: Option<(Arc<dyn Gate>, CommitFate)>,
+    ) -> Result<Tx, StoreError> {
         Ok(match self {
             Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
             // Taking the write lock at once keeps a read-then-write from failing half-way.
-            Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Sqlite { writer, .. } => {
+                let transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+                Tx::Sqlite(SqliteTx::new(transaction, passed))
+            }
         })
     }
 
     /// Starts a transaction that only reads, and sees the database as it was at its first look.
     pub async fn read(&self) -> Result<Tx, StoreError> {
         const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+        let passed = self.enter(Access::Read).await;
         Ok(match self {
             Self::Postgres(pool) => Tx::Postgres(pool.begin_with(READ).await?),
-            Self::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
+            Self::Sqlite { readers, .. } => {
+                Tx::Sqlite(SqliteTx::new(readers.begin().await?, passed))
+            }
         })
     }
 
@@ -291,7 +363,9 @@ impl Store {
     pub async fn close(&self) {
         match self {
             Self::Postgres(pool) => pool.close().await,
-            Self::Sqlite { writer, readers } => {
+            Self::Sqlite {
+                writer, readers, ..
+            } => {
                 readers.close().await;
                 writer.close().await;
             }
@@ -348,6 +422,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("verify_history", verify_history::STATEMENTS),
         ("verify_money", verify_money::STATEMENTS),
         ("verify_settlements", verify_settlements::STATEMENTS),
+        ("watch", watch::STATEMENTS),
     ];
     let named = files.into_iter().flat_map(|(file, statements)| {
         let with_file = move |&(name, statement)| (file, name, statement);
@@ -359,13 +434,17 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
 impl Tx {
     /// Makes everything done in this transaction durable.
     pub async fn commit(self) -> Result<(), StoreError> {
-        in_time(async {
+        let gate = in_time(async {
             match self {
                 Self::Postgres(transaction) => transaction.commit().await?,
-                Self::Sqlite(transaction) => transaction.commit().await?,
+                Self::Sqlite(transaction) => return transaction.commit().await,
             }
-            Ok(())
+            Ok(None)
         })
-        .await
+        .await?;
+        if let Some(gate) = gate {
+            gate.leave().await;
+        }
+        Ok(())
     }
 }
