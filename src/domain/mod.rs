@@ -12,6 +12,7 @@ pub mod breaker;
 pub mod calendar;
 pub mod china;
 pub mod contact;
+pub mod dead_letter;
 pub mod deferred_authorization;
 pub mod digest;
 pub mod fairness;

@@ -246,7 +246,8 @@ const fn rescues_after(job: &Job, event: JobEvent) -> u32 {
         | JobEvent::Bury
         | JobEvent::HandBack
         | JobEvent::Cancel
-        | JobEvent::Requeue => job.rescues,
+        | JobEvent::Requeue
+        | JobEvent::Postpone => job.rescues,
     }
 }
 
@@ -300,7 +301,8 @@ impl Engine {
             | JobEvent::Bury
             | JobEvent::Rescue
             | JobEvent::Cancel
-            | JobEvent::Requeue => true,
+            | JobEvent::Requeue
+            | JobEvent::Postpone => true,
         };
         let change = JobChange {
             id: job.id,

@@ -15,7 +15,9 @@ pub mod audit;
 pub mod authorizations;
 pub mod bank_lines;
 pub mod bookings;
+pub mod bulk;
 mod columns;
+pub mod daemons;
 mod error;
 pub mod events;
 mod gate;
@@ -28,6 +30,7 @@ pub mod order_imports;
 pub mod orders;
 pub mod overview;
 pub mod partners;
+pub mod queues;
 pub mod reconciliations;
 pub mod records;
 pub mod rejections;
@@ -268,6 +271,18 @@ impl Store {
         Some((Arc::clone(gate), fate))
     }
 
+    /// Waits at the gate for another task of this process; `false` at once where there is no gate.
+    pub(crate) async fn stand_by(&self) -> bool {
+        let Self::Sqlite {
+            gate: Some(gate), ..
+        } = self
+        else {
+            return false;
+        };
+        gate.stand_by().await;
+        true
+    }
+
     /// Opens the SQLite file at `path`, creating it where it is missing.
     pub async fn open_file(path: &Path) -> Result<Self, StoreError> {
         // Not through a URL, where a `?` or a `%` in a folder's name would mean something else.
@@ -403,6 +418,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("authorizations", authorizations::STATEMENTS),
         ("bank_lines", bank_lines::STATEMENTS),
         ("bookings", bookings::STATEMENTS),
+        ("daemons", daemons::STATEMENTS),
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),
         ("ledger", ledger::STATEMENTS),
@@ -412,6 +428,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("orders", orders::STATEMENTS),
         ("order_imports", order_imports::STATEMENTS),
         ("partners", partners::STATEMENTS),
+        ("queues", queues::STATEMENTS),
         ("reconciliations", reconciliations::STATEMENTS),
         ("overview", overview::STATEMENTS),
         ("records", records::STATEMENTS),
