@@ -23,11 +23,12 @@ use crate::config::{self, Secret, Settings};
 use crate::connectors::messages::{Messages, MessagesError};
 use crate::connectors::{
     BankAccount, BankConnector, BankSettings, Banks, ChannelSettings, Channels, Now,
-    SandboxSettings, SetupError, Timeouts,
+    SandboxSettings, SetupError, Timeouts, Turn,
 };
 use crate::domain::deferred_authorization::ChargingRules;
+use crate::domain::pace::Pace;
 use crate::domain::partner_notification::PayLinkTemplate;
-use crate::engine::{Bell, Engine, Handler, Policy};
+use crate::engine::{Bell, Engine, Handler, Pacer, Policy};
 use crate::queue::{InProcessBell, Queue, QueueSettings, RedisBell, RedisQueue, supervise};
 use crate::store::{Store, StoreError};
 use crate::worker_locks::WorkerLocks;
@@ -91,11 +92,14 @@ impl Parts {
         let now: Now = Arc::new(move || told.now());
         let channels = settings.channels.iter().map(channel_settings);
         let banks = settings.banks.iter().map(bank_settings);
+        let channels = Channels::build(channels, &now)?;
+        let banks = Banks::build(banks, &now)?;
+        keep_paces(settings, &channels, &banks, &store, &clock);
         let bench = Workbench {
-            channels: Arc::new(Channels::build(channels, &now)?),
+            channels: Arc::new(channels),
             messages: Arc::new(Messages::build(&settings.messages(), &now)?),
             pay_link: pay_link(settings),
-            banks: Arc::new(Banks::build(banks, &now)?),
+            banks: Arc::new(banks),
             deposit_texts: Arc::new(deposit_texts(&settings.channels)),
             charging: Arc::new(ChargingRules {
                 sequence: settings.authorization.sequence.clone(),
@@ -124,6 +128,40 @@ impl Parts {
             handler: workers::handler(bench),
             locks: locks_at(settings),
         })
+    }
+}
+
+/// Lets requests wait for their turn where the settings name a pace.
+fn keep_paces(
+    settings: &Settings,
+    channels: &Channels,
+    banks: &Banks,
+    store: &Store,
+    clock: &Clock,
+) {
+    let turn = |name: &ChannelName, per_second: u32| {
+        let name = format!("requests to {name}");
+        let pace = Pace::per_second(per_second);
+        let pacer = Arc::new(Pacer::new(store.clone(), clock.clone(), name, pace));
+        Turn::new(move || {
+            let pacer = Arc::clone(&pacer);
+            Box::pin(async move { pacer.turn().await })
+        })
+    };
+    for configured in &settings.channels {
+        if let (Some(channel), Some(per_second)) = (
+            channels.find(&configured.name),
+            configured.requests_per_second,
+        ) {
+            channel.take_turns(turn(&configured.name, per_second));
+        }
+    }
+    for configured in &settings.banks {
+        if let (Some(bank), Some(per_second)) =
+            (banks.find(&configured.name), configured.requests_per_second)
+        {
+            bank.take_turns(turn(&configured.name, per_second));
+        }
     }
 }
 

@@ -303,6 +303,9 @@ pub struct Channel {
         deserialize_with = "values::seconds"
     )]
     pub processing_window: Duration,
+    /// Requests per second, over all daemons; without it, as many as there are.
+    #[serde(default, deserialize_with = "values::some_whole")]
+    pub requests_per_second: Option<u32>,
     /// What a bank's statement says where this channel deposits what it owes.
     #[serde(default, deserialize_with = "values::some_text")]
     pub deposit_text: Option<String>,
@@ -348,6 +351,9 @@ pub struct Bank {
         deserialize_with = "values::seconds"
     )]
     pub request_timeout: Duration,
+    /// Requests per second, over all daemons; without it, as many as there are.
+    #[serde(default, deserialize_with = "values::some_whole")]
+    pub requests_per_second: Option<u32>,
     /// After this long without effect, an order that left has none any more; the bank's own promise.
     #[serde(
         rename = "processing_window_seconds",

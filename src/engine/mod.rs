@@ -17,6 +17,7 @@ mod explain;
 mod import;
 mod leases;
 mod operate;
+mod pacer;
 mod queues;
 mod run;
 mod settlements;
@@ -41,6 +42,7 @@ pub use explain::Waiting;
 pub use import::ImportError;
 pub use leases::Held;
 pub use operate::{OperateError, Wish};
+pub use pacer::Pacer;
 pub use queues::{QueueFigures, REASON_LENGTH_MAX};
 pub use run::{Finished, Run, RunTx, ShownSettlement};
 pub use settlements::{

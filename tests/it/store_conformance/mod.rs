@@ -19,6 +19,7 @@ mod model;
 mod operate;
 mod operations;
 mod orders;
+mod paces;
 mod queues;
 mod records;
 mod rejections;
