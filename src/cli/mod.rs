@@ -26,6 +26,7 @@ pub mod reconcile;
 mod schema;
 mod serve;
 mod settle;
+mod simulate;
 pub mod statement;
 mod status;
 mod supervisor;
@@ -94,6 +95,7 @@ enum Verb {
     Statement(statement::StatementArgs),
     Calendar(calendar::CalendarArgs),
     Schema(schema::SchemaArgs),
+    Simulate(simulate::SimulateArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -161,6 +163,7 @@ async fn run(arguments: Arguments, outside: &mut Outside<'_>) -> Result<Exit, Cl
         Verb::Statement(args) => statement::run(&args, &mut outside.stdout),
         Verb::Calendar(args) => calendar::run(&args, outside.stdout),
         Verb::Schema(args) => schema::run(&args, outside.stdout),
+        Verb::Simulate(args) => simulate::run(&args, outside),
         Verb::Completions(args) => completions::run(&args, outside.stdout),
     }
 }

@@ -130,6 +130,9 @@ impl Checks<'_> {
         self.between("jobs.attempts_max", jobs.attempts_max, 1, 1_000)?;
         self.between("jobs.rescues_max", jobs.rescues_max, 1, 1_000)?;
         self.between("jobs.concurrency", jobs.concurrency, 1, 1_000)?;
+        if let Some(most) = jobs.partition_concurrency {
+            self.between("jobs.partition_concurrency", most, 1, 1_000)?;
+        }
         if jobs.heartbeat.saturating_mul(RENEWALS_PER_LEASE) > jobs.lease {
             let reason = format!(
                 "must be at most a third of `jobs.lease_seconds` ({}), so that a lease survives two failed renewals",
@@ -249,11 +252,18 @@ impl Checks<'_> {
         Ok(())
     }
 
+    fn pace(&self, list: &str, per_second: Option<u32>) -> Result<(), ConfigError> {
+        per_second.map_or(Ok(()), |requests| {
+            self.between(&format!("{list}.requests_per_second"), requests, 1, 10_000)
+        })
+    }
+
     fn channels(&self, channels: &[Channel]) -> Result<(), ConfigError> {
         for (index, channel) in channels.iter().enumerate() {
             let list = format!("channels[{index}]");
             let timeouts = [channel.connect_timeout, channel.request_timeout];
             self.outside(&list, &channel.url, timeouts)?;
+            self.pace(&list, channel.requests_per_second)?;
         }
         self.unique("channels", "name", channels.iter().map(|it| &it.name))
     }
@@ -263,6 +273,7 @@ impl Checks<'_> {
             let list = format!("banks[{index}]");
             let timeouts = [bank.connect_timeout, bank.request_timeout];
             self.outside(&list, &bank.url, timeouts)?;
+            self.pace(&list, bank.requests_per_second)?;
             if let Err(error) = bank.payout_ceiling() {
                 return Err(self.refuse(format!("{list}.payout_max"), error.to_string()));
             }

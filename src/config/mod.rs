@@ -138,6 +138,12 @@ pub struct Jobs {
     /// Runs at the same time, for each kind of job.
     #[serde(deserialize_with = "values::whole")]
     pub concurrency: u32,
+    /// Runs of one kind and one partition at the same time, over all daemons.
+    #[serde(default, deserialize_with = "values::some_whole")]
+    pub partition_concurrency: Option<u32>,
+    /// Where each daemon of this machine keeps a locked file, as a sign of life for the others.
+    #[serde(default)]
+    pub locks_directory: Option<PathBuf>,
     /// How long a stopping daemon waits for its runs.
     #[serde(rename = "shutdown_seconds", deserialize_with = "values::seconds")]
     pub shutdown: Duration,
@@ -311,6 +317,9 @@ pub struct Channel {
         deserialize_with = "values::seconds"
     )]
     pub processing_window: Duration,
+    /// Requests per second, over all daemons; without it, as many as there are.
+    #[serde(default, deserialize_with = "values::some_whole")]
+    pub requests_per_second: Option<u32>,
     /// What a bank's statement says where this channel deposits what it owes.
     #[serde(default, deserialize_with = "values::some_text")]
     pub deposit_text: Option<String>,
@@ -356,6 +365,9 @@ pub struct Bank {
         deserialize_with = "values::seconds"
     )]
     pub request_timeout: Duration,
+    /// Requests per second, over all daemons; without it, as many as there are.
+    #[serde(default, deserialize_with = "values::some_whole")]
+    pub requests_per_second: Option<u32>,
     /// After this long without effect, an order that left has none any more; the bank's own promise.
     #[serde(
         rename = "processing_window_seconds",
@@ -508,6 +520,10 @@ impl Settings {
             attempts_max: self.jobs.attempts_max,
             rescues_max: self.jobs.rescues_max,
             handler_timeout: self.jobs.handler_timeout,
+            partition_concurrency: self
+                .jobs
+                .partition_concurrency
+                .map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
         }
     }
 }

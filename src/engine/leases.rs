@@ -1,6 +1,6 @@
 //! Leases: a worker's hold on a job, in batches, with an epoch that grows each time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,7 +15,7 @@ const RELEASE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The leases this process holds, so that they can be renewed and, on the way out, handed back.
 #[derive(Debug, Default)]
-pub(super) struct HeldLeases(Mutex<HashMap<JobId, i64>>);
+pub(super) struct HeldLeases(Mutex<BTreeMap<JobId, i64>>);
 
 impl HeldLeases {
     fn add(&self, jobs: &[Job]) {
@@ -77,15 +77,15 @@ pub struct Held {
 }
 
 impl Engine {
-    /// Leases up to `room` due jobs of a kind: the most urgent and then the oldest first. Of a kind that people paused,
-    /// none.
+    /// Leases up to `room` due jobs of a kind: the most urgent first, then fairly between partitions, then the oldest.
+    /// Of a kind that people paused, none.
     pub async fn lease_due(&self, kind: JobKind, room: usize) -> Result<Vec<Job>, StoreError> {
         let mut tx = self.0.store.begin().await?;
         if queues::is_paused(&mut tx, kind).await? {
             return Ok(Vec::new());
         }
         let now = self.0.clock.now();
-        let due = jobs::lock_due(&mut tx, kind, now, room).await?;
+        let due = self.claim(&mut tx, kind, room, now).await?;
         if due.is_empty() {
             return Ok(Vec::new());
         }
@@ -104,7 +104,7 @@ impl Engine {
     /// Extends every lease this process holds, and notes that the database answers and that this daemon is at work.
     pub async fn renew_held(&self) -> Result<Held, StoreError> {
         let held = self.0.held.all();
-        let mut tx = self.0.store.begin().await?;
+        let mut tx = self.0.store.begin_keeping().await?;
         let until = self.0.clock.now() + self.0.policy.lease;
         let renewed = jobs::renew(&mut tx, &held, until).await?;
         daemons::note_seen(&mut tx, self.worker(), RELEASE_VERSION, self.0.clock.now()).await?;

@@ -10,12 +10,15 @@ mod approvals;
 mod audit;
 mod bank_accounts;
 mod bulk;
+mod claim;
+mod ends;
 mod execute;
 mod explain;
 mod import;
 mod leases;
 mod mend;
 mod operate;
+mod pacer;
 mod queues;
 mod retention;
 mod run;
@@ -23,6 +26,7 @@ mod settlements;
 mod setup;
 mod sweep;
 mod tick;
+mod weakness;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -34,12 +38,14 @@ pub use accept::{Acceptance, Refusal, Source, Submission};
 pub use approvals::{ApprovalError, NewApproval, PeopleNeeded, Signer};
 pub use audit::AuditFinding;
 pub use bulk::{DeadGroup, DeadLetters, Done, Matching};
+pub use ends::{Booking, Effects};
 pub use execute::{Handler, WorkError};
 pub use explain::{Explainer, Waiting};
 pub use import::ImportError;
 pub use leases::Held;
 pub use mend::{MendError, Mended};
 pub use operate::{OperateError, Wish};
+pub use pacer::Pacer;
 pub use queues::{QueueFigures, REASON_LENGTH_MAX};
 pub use retention::{Pruned, Retention};
 pub use run::{Finished, Run, RunTx, ShownSettlement};
@@ -48,6 +54,7 @@ pub use settlements::{
     consents as settlement_consents, progress as settlement_progress,
 };
 pub use tick::TickPlan;
+pub use weakness::Weakness;
 
 use crate::clock::{Clock, Ids};
 use crate::store::Store;
@@ -74,6 +81,8 @@ pub struct Policy {
     pub rescues_max: u32,
     /// A run that takes longer is given up and counts as failed.
     pub handler_timeout: std::time::Duration,
+    /// Runs of one kind and one partition at the same time, over all daemons; none: as many as there is room for.
+    pub partition_concurrency: Option<usize>,
 }
 
 /// Numbers that only grow, for `/metrics`.
@@ -110,7 +119,11 @@ struct Inner {
     bell: Arc<dyn Bell>,
     held: leases::HeldLeases,
     contact: leases::Contact,
+    turns: claim::Turns,
+    ends: ends::Ends,
     counters: Counters,
+    #[cfg(feature = "weaknesses")]
+    weakness: std::sync::OnceLock<Weakness>,
 }
 
 impl Engine {
@@ -132,7 +145,11 @@ impl Engine {
             bell,
             held: leases::HeldLeases::default(),
             contact: leases::Contact::default(),
+            turns: claim::Turns::default(),
+            ends: ends::Ends::default(),
             counters: Counters::default(),
+            #[cfg(feature = "weaknesses")]
+            weakness: std::sync::OnceLock::new(),
         }))
     }
 

@@ -392,6 +392,7 @@ mod tests {
             attempts_max: 5,
             rescues_max: 3,
             handler_timeout: Duration::from_mins(1),
+            partition_concurrency: None,
         };
         let engine = Engine::new(
             Store::connect("sqlite::memory:", 1).await.unwrap(),
