@@ -7,7 +7,7 @@ use super::Engine;
 use crate::domain::approval::Approval;
 use crate::domain::job::{Job, JobState};
 use crate::store::queues::Pause;
-use crate::store::{StoreError, Tx, approvals, daemons, operations, queues};
+use crate::store::{StoreError, Tx, approvals, daemons, jobs, operations, queues};
 
 /// Why a job does not move, and when that may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,7 @@ pub struct Waiting {
 pub struct Explainer {
     now: DateTime<Utc>,
     pauses: Vec<(JobKind, Pause)>,
+    partition_max: Option<usize>,
     daemons: usize,
     last_seen: Option<DateTime<Utc>>,
 }
@@ -35,6 +36,7 @@ impl Engine {
         Ok(Explainer {
             now: self.clock().now(),
             pauses: queues::paused(tx).await?,
+            partition_max: self.policy().partition_concurrency,
             daemons: self.daemons(tx).await?.len(),
             last_seen: daemons::last_seen(tx).await?,
         })
@@ -49,7 +51,8 @@ impl Engine {
 impl Explainer {
     /// Says why a job waits; `None` when it is done or cancelled.
     pub async fn explain(&self, tx: &mut Tx, job: &Job) -> Result<Option<Waiting>, StoreError> {
-        let Some((mut reason, until)) = self.state(job) else {
+        let crowd = self.crowd(tx, job).await?;
+        let Some((mut reason, until)) = self.state(job, crowd) else {
             return Ok(None);
         };
         if job.state == JobState::Ready
@@ -73,7 +76,27 @@ impl Explainer {
         }))
     }
 
-    fn state(&self, job: &Job) -> Option<(String, Option<DateTime<Utc>>)> {
+    /// That a due job's partition has as many running as it may, over all daemons.
+    async fn crowd(&self, tx: &mut Tx, job: &Job) -> Result<Option<String>, StoreError> {
+        let is_due = job.state == JobState::Ready && job.run_at <= self.now;
+        let Some(most) = self.partition_max.filter(|_| is_due) else {
+            return Ok(None);
+        };
+        let partition = job.partition.as_deref().unwrap_or_default();
+        let running = jobs::running(tx, job.kind).await?;
+        let running = running.into_iter().find(|(of, _)| of == partition);
+        let running = running.map_or(0, |(_, running)| running);
+        Ok((running >= most).then(|| {
+            let whose = if partition.is_empty() {
+                "nobody in particular"
+            } else {
+                partition
+            };
+            format!("the work of {whose} is at its limit: {running} of at most {most} are running")
+        }))
+    }
+
+    fn state(&self, job: &Job, crowd: Option<String>) -> Option<(String, Option<DateTime<Utc>>)> {
         match job.state {
             JobState::Done | JobState::Cancelled => None,
             JobState::Dead => {
@@ -98,15 +121,15 @@ impl Explainer {
             }
             JobState::Ready => {
                 let since = job.run_at.to_rfc3339();
-                Some((format!("due since {since}: {}", self.due(job)), None))
+                Some((format!("due since {since}: {}", self.due(job, crowd)), None))
             }
         }
     }
 
     /// Why a job that is due is not in anybody's hands: the first of these that holds.
-    fn due(&self, job: &Job) -> String {
-        if let Some(pause) = self.pause(job.kind) {
-            return pause;
+    fn due(&self, job: &Job, crowd: Option<String>) -> String {
+        if let Some(known) = self.pause(job.kind).or(crowd) {
+            return known;
         }
         match (self.daemons, self.last_seen) {
             (0, None) => "waits for a daemon, and none is at work".to_owned(),

@@ -4,11 +4,11 @@
 use chrono::TimeDelta;
 use clearday::domain::job::{Job, JobState};
 use clearday::domain::operation::{Operation, OperationKind, OperationState};
-use clearday::engine::{Engine, OperateError, Run, Waiting, WorkError};
+use clearday::engine::{Engine, OperateError, Policy, Run, Waiting, WorkError};
 use clearday::store::operations;
 use clearday_jobs::{JobId, JobKind, OperationId};
 
-use crate::support::world::{World, due_at, lease_one, noon, on_both_databases};
+use crate::support::world::{POLICY, World, due_at, lease_one, noon, on_both_databases};
 
 on_both_databases! {
     a_waiting_job_is_cancelled_at_once,
@@ -23,6 +23,7 @@ on_both_databases! {
     an_unknown_job_is_not_found,
     every_state_is_explained,
     who_is_at_work_and_who_paused_is_explained,
+    a_partition_at_its_limit_is_explained,
     an_unknown_outcome_is_explained,
     lists_run_from_the_newest_to_the_oldest,
 }
@@ -258,6 +259,26 @@ async fn who_is_at_work_and_who_paused_is_explained(world: World) {
         told().await,
         "waits for a daemon, and none is at work; the last one was seen at 2026-03-02T12:00:00.123456+00:00"
     );
+}
+
+async fn a_partition_at_its_limit_is_explained(world: World) {
+    let engine = world.engine_with(
+        "w",
+        Policy {
+            partition_concurrency: Some(1),
+            ..POLICY
+        },
+    );
+    let ids = [world.due_job("a").await, world.due_job("b").await];
+    let leased = engine.lease_due(JobKind::Reconciliation, 10).await.unwrap();
+    assert_eq!(leased.len(), 1);
+    let waiting = ids.into_iter().find(|id| *id != leased[0].id).unwrap();
+    let job = world.job(waiting).await;
+    let mut tx = world.store.read().await.unwrap();
+    let told = engine.explain(&mut tx, &job).await.unwrap().unwrap().reason;
+    let whose = job.partition.as_deref().unwrap_or("nobody in particular");
+    let expected = format!("the work of {whose} is at its limit: 1 of at most 1 are running");
+    assert!(told.ends_with(&expected), "{told}");
 }
 
 async fn an_unknown_outcome_is_explained(world: World) {
