@@ -178,7 +178,7 @@ fn locks_at(settings: &Settings) -> Option<LocksAt> {
     let database = settings.database.url.clone()?;
     let beside = database.reveal().strip_prefix("sqlite://").map(|path| {
         let file = Path::new(path.split('?').next().unwrap_or(path));
-        file.parent().unwrap_or(file).join("locks")
+        file.parent().unwrap_or(file).join("clearday-locks")
     });
     let folder = settings.jobs.locks_directory.clone().or(beside);
     Some(LocksAt {

@@ -56,7 +56,9 @@ use std::time::Duration;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Postgres, SqlitePool, Transaction};
+use sqlx::{
+    ConnectOptions, Connection, PgConnection, PgPool, Postgres, Row, SqlitePool, Transaction,
+};
 
 pub use error::StoreError;
 use error::is_locked;
@@ -436,8 +438,9 @@ fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError> {
         .disable_statement_logging())
 }
 
-/// A connection that has been idle is tried before it is used, and each is tried when it comes back, for as long as a
-/// try may take: one whose other end fell silent is closed and its place is free again, whatever TCP still hopes for.
+/// A connection that has been idle is tried before it is used, and each when it comes back, for as long as a try may
+/// take: one whose other end fell silent is closed and its place is free again, whatever TCP still hopes for. So is
+/// one that comes back with a transaction open, as it does when whoever began it was given up before the answer.
 fn postgres_pool(connections_max: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(connections_max)
@@ -448,17 +451,19 @@ fn postgres_pool(connections_max: u32) -> PgPoolOptions {
                 if meta.idle_for < IDLE_UNTRIED_MAX {
                     return Ok(true);
                 }
-                Ok(try_out(connection).await.is_ok())
+                Ok(is_free(connection).await.unwrap_or(false))
             })
         })
-        .after_release(|connection, _| {
-            Box::pin(async move { try_out(connection).await.map(|()| true) })
-        })
+        .after_release(|connection, _| Box::pin(is_free(connection)))
 }
 
-async fn try_out(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let answer = tokio::time::timeout(TRY_TIMEOUT, connection.ping()).await;
-    answer.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+/// Whether a connection lives and has no transaction open: then a statement begins its own. Asked in one journey and
+/// not prepared, or its preparation would be what begins it.
+async fn is_free(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    const IS_FREE: &str = "SELECT transaction_timestamp() = statement_timestamp()";
+    let answer = sqlx::raw_sql(IS_FREE).fetch_one(connection);
+    let row = tokio::time::timeout(TRY_TIMEOUT, answer).await;
+    row.unwrap_or(Err(sqlx::Error::PoolTimedOut))?.try_get(0)
 }
 
 /// Every fixed statement with the file and the name it has there, for the test that prepares them
