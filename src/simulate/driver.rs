@@ -93,6 +93,8 @@ struct Driver<'a> {
     door: Engine,
     ticks: Vec<schedule::Plan>,
     tick_instants: Vec<DateTime<Utc>>,
+    /// Whether anything was leased when the clock moved last: only then is there anything to renew or to sweep.
+    is_watchful: bool,
     now: DateTime<Utc>,
     heal_at: DateTime<Utc>,
     is_healing: bool,
@@ -159,6 +161,7 @@ impl<'a> Driver<'a> {
             door: house.door(ids),
             ticks: plans,
             tick_instants,
+            is_watchful: false,
             now: beginning(),
             heal_at: beginning() + TimeDelta::seconds(heal_after),
             is_healing: false,
@@ -319,7 +322,7 @@ impl<'a> Driver<'a> {
         let number = daemon.number;
         let own = || self.tasks.values().filter(|task| task.daemon == number);
         let does = |act: &Act| own().any(|task| task.act == *act);
-        if daemon.renew_at <= self.now && !does(&Act::Renew) {
+        if self.is_watchful && daemon.renew_at <= self.now && !does(&Act::Renew) {
             choices.push(Choice::Renew(number));
         }
         if daemon.is_leaving {
@@ -328,7 +331,7 @@ impl<'a> Driver<'a> {
             }
             return;
         }
-        if daemon.sweep_at <= self.now && !does(&Act::Sweep) {
+        if self.is_watchful && daemon.sweep_at <= self.now && !does(&Act::Sweep) {
             choices.push(Choice::Sweep(number));
         }
         let own_now = self.now + daemon.skew;
@@ -854,7 +857,8 @@ impl<'a> Driver<'a> {
         if self.is_healing && is_over && is_quiet && self.now >= ending(self.plan) {
             return Ok(false);
         }
-        let next = self.next_instant(&waiting, leased > 0);
+        self.is_watchful = leased > 0;
+        let next = self.next_instant(&waiting);
         let Some(next) = next.filter(|next| *next <= horizon(self.plan)) else {
             return Ok(false);
         };
@@ -876,7 +880,6 @@ impl<'a> Driver<'a> {
     fn next_instant(
         &self,
         waiting: &[(JobKind, DateTime<Utc>)],
-        is_leased: bool,
     ) -> Option<DateTime<Utc>> {
         let mut instants: Vec<DateTime<Utc>> = Vec::new();
         instants.extend(self.tasks.values().map(|task| task.not_before));
@@ -884,13 +887,12 @@ impl<'a> Driver<'a> {
         for (_, at) in waiting {
             instants.push(if *at <= self.now { self.now + POLL } else { *at });
         }
-        let is_busy = is_leased || !self.tasks.is_empty();
         for daemon in &self.daemons {
             match daemon.life {
                 Life::Frozen(until) | Life::Dead(until) => instants.push(until),
                 Life::Alive => {
                     instants.extend(daemon.tick_at.map(|at| at - daemon.skew));
-                    if is_busy {
+                    if self.is_watchful {
                         instants.extend([daemon.renew_at, daemon.sweep_at]);
                     }
                 }
