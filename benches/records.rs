@@ -119,6 +119,7 @@ fn engine(store: &Store) -> Engine {
             attempts_max: 5,
             rescues_max: 3,
             handler_timeout: Duration::from_mins(1),
+            partition_concurrency: None,
         },
         "bench".to_owned(),
         Arc::new(NoBell),

@@ -2,10 +2,12 @@
 //!
 //! Any number of identical daemons share one database and one Redis; nothing else coordinates
 //! them and there is no leader. Stopping takes in nothing more, lets running handlers finish,
-//! hands the rest back without burning an attempt, and then lets go of everything.
+//! hands the rest back without burning an attempt, and then lets go of everything, all within the
+//! time it is given.
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::clock::{Clock, Ids};
-use crate::config::{self, Settings};
+use crate::config::{self, Secret, Settings};
 use crate::connectors::messages::{Messages, MessagesError};
 use crate::connectors::{
     BankAccount, BankConnector, BankSettings, Banks, ChannelSettings, Channels, Now,
@@ -28,14 +30,17 @@ use crate::domain::partner_notification::PayLinkTemplate;
 use crate::engine::{Bell, Engine, Handler, Policy};
 use crate::queue::{InProcessBell, Queue, QueueSettings, RedisBell, RedisQueue, supervise};
 use crate::store::{Store, StoreError};
+use crate::worker_locks::WorkerLocks;
 use crate::workers::{self, Workbench};
 
 /// Reconciliations at the same time in one process: each holds a statement and its records in
 /// memory and keeps a core busy.
 const HEAVY_JOBS_MAX: usize = 1;
-/// Handing back, and waiting for what ends by itself, take moments; a daemon that is told to stop
-/// does not wait longer for a server that does not answer.
-const LAST_STEPS: Duration = Duration::from_secs(10);
+/// Of the time that a stopping daemon has, so much is kept for handing back and letting go, which take moments where
+/// the servers answer; a time that is shorter is halved.
+const LAST_STEPS: Duration = Duration::from_secs(5);
+/// A neighbour that died is looked for this often.
+const LOOK_FOR_DEAD: TimeDelta = TimeDelta::seconds(2);
 
 /// Everything a daemon is made of.
 #[derive(Debug)]
@@ -58,6 +63,17 @@ pub struct Parts {
     pub redis_url: Option<String>,
     /// What carries jobs out: [`crate::workers::handler`].
     pub handler: Handler,
+    /// Where this process gives a sign of life; none: what it held when it died waits for its lease.
+    pub locks: Option<LocksAt>,
+}
+
+/// Where the daemons of a machine give their signs of life, and for which database.
+#[derive(Clone, Debug)]
+pub struct LocksAt {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Whose jobs they carry out.
+    pub database: Secret,
 }
 
 impl Parts {
@@ -106,8 +122,23 @@ impl Parts {
                 .as_ref()
                 .map(|url| url.reveal().to_owned()),
             handler: workers::handler(bench),
+            locks: locks_at(settings),
         })
     }
+}
+
+/// Beside the SQLite file, or where any process of this machine finds it.
+fn locks_at(settings: &Settings) -> Option<LocksAt> {
+    let database = settings.database.url.clone()?;
+    let beside = database.reveal().strip_prefix("sqlite://").map(|path| {
+        let file = Path::new(path.split('?').next().unwrap_or(path));
+        file.parent().unwrap_or(file).join("locks")
+    });
+    let folder = settings.jobs.locks_directory.clone().or(beside);
+    Some(LocksAt {
+        folder: folder.unwrap_or_else(|| std::env::temp_dir().join("clearday-locks")),
+        database,
+    })
 }
 
 fn channel_settings(channel: &config::Channel) -> (ChannelName, ChannelSettings) {
@@ -179,22 +210,49 @@ pub enum DaemonError {
     Messages(#[from] MessagesError),
 }
 
-/// A running daemon.
+/// A daemon.
 #[derive(Debug)]
 pub struct Daemon {
     engine: Engine,
-    queue: Queue,
     redis: Option<RedisQueue>,
+    local: InProcessBell,
+    /// What takes work, once it has begun.
+    queue: Option<Queue>,
+    locks: Option<Arc<WorkerLocks>>,
     /// Ends the taking of work.
     stop: CancellationToken,
     /// Ends what running handlers still need: renewal of their leases.
     release: CancellationToken,
     tracker: TaskTracker,
+    plan: Plan,
+}
+
+/// How it will work.
+#[derive(Debug)]
+struct Plan {
+    queue: QueueSettings,
+    handler: Handler,
+    heartbeat: TimeDelta,
+    sweep: TimeDelta,
 }
 
 impl Daemon {
     /// Starts everything; returns at once. Redis need not be there yet.
+    ///
+    /// # Errors
+    /// When the settings cannot be used.
     pub fn start(parts: Parts) -> Result<Self, DaemonError> {
+        let mut daemon = Self::prepare(parts)?;
+        daemon.begin();
+        Ok(daemon)
+    }
+
+    /// A daemon that takes no work before [`Daemon::begin`], and can be asked how it is. Neither Redis nor Postgres
+    /// need be there yet.
+    ///
+    /// # Errors
+    /// When the settings cannot be used.
+    pub fn prepare(parts: Parts) -> Result<Self, DaemonError> {
         let tracker = TaskTracker::new();
         let (stop, release) = (CancellationToken::new(), CancellationToken::new());
         let worker = format!("{}-{}", std::process::id(), parts.ids.uuid().simple());
@@ -209,6 +267,7 @@ impl Daemon {
             Some(redis) => Arc::new(RedisBell::start(redis, local.clone(), &tracker, &release)),
             None => Arc::new(local.clone()),
         };
+        let locks = parts.locks.and_then(|at| sign_of_life(&at, &worker));
         let engine = Engine::new(
             parts.store,
             parts.clock,
@@ -217,27 +276,41 @@ impl Daemon {
             worker,
             bell,
         );
-        let queue = Queue::start(
-            &engine,
-            &local,
-            parts.queue,
-            &parts.handler,
-            &tracker,
-            &stop,
-        );
-        if let Some(redis) = &redis {
-            redis.start(&engine, &local, &tracker, &stop);
-        }
-        let daemon = Self {
+        Ok(Self {
             engine,
-            queue,
             redis,
+            local,
+            queue: None,
+            locks,
             stop,
             release,
             tracker,
-        };
-        daemon.keep(parts.heartbeat, parts.sweep);
-        Ok(daemon)
+            plan: Plan {
+                queue: parts.queue,
+                handler: parts.handler,
+                heartbeat: parts.heartbeat,
+                sweep: parts.sweep,
+            },
+        })
+    }
+
+    /// Begins to take work; once is enough.
+    pub fn begin(&mut self) {
+        if self.queue.is_some() {
+            return;
+        }
+        self.queue = Some(Queue::start(
+            &self.engine,
+            &self.local,
+            self.plan.queue,
+            &self.plan.handler,
+            &self.tracker,
+            &self.stop,
+        ));
+        if let Some(redis) = &self.redis {
+            redis.start(&self.engine, &self.local, &self.tracker, &self.stop);
+        }
+        self.keep();
     }
 
     /// The engine, for whoever serves it to the outside.
@@ -260,55 +333,88 @@ impl Daemon {
         self.tracker.spawn(task);
     }
 
-    /// Stops: takes nothing more, waits up to `patience` for running handlers, hands the rest
-    /// back.
+    /// Stops within `patience`: takes nothing more, waits for running handlers, hands the rest back and lets go.
     ///
     /// # Errors
     /// When the database did not answer; then the leases lapse and another daemon sweeps them.
     pub async fn shutdown(self, patience: Duration) -> Result<(), StoreError> {
         self.stop.cancel();
-        if !self.queue.drained(patience).await {
+        let last_steps = LAST_STEPS.min(patience / 2);
+        if let Some(queue) = &self.queue
+            && !queue.drained(patience.saturating_sub(last_steps)).await
+        {
             warn!("Some handlers are still running; their jobs are handed back");
         }
-        let handing_back = tokio::time::timeout(LAST_STEPS, self.engine.hand_back_all());
-        let handed_back = handing_back.await;
+        let end = tokio::time::Instant::now() + last_steps;
+        let handed_back = tokio::time::timeout_at(end, self.engine.hand_back_all()).await;
         self.release.cancel();
         self.tracker.close();
-        if tokio::time::timeout(LAST_STEPS, self.tracker.wait())
+        if tokio::time::timeout_at(end, self.tracker.wait())
             .await
             .is_err()
         {
             warn!("Some tasks are still running and are cut off");
         }
         if let Some(redis) = &self.redis {
-            redis.leave().await;
+            tokio::time::timeout_at(end, redis.leave()).await.ok();
         }
-        // Out of time: what was not handed back lapses, and another daemon sweeps it.
-        let handed_back = handed_back.unwrap_or(Ok(0))?;
+        let Ok(Ok(handed_back)) = handed_back else {
+            // What was not handed back lapses, and another daemon sweeps it; the sign of life is left to say whose.
+            warn!(
+                "The database did not take everything back; the rest waits for its leases to lapse"
+            );
+            return handed_back.map_or(Ok(()), |outcome| outcome.map(drop));
+        };
+        if let Some(locks) = self.locks.and_then(Arc::into_inner) {
+            // One that stays is found by the next daemon, which finds nothing held.
+            locks.leave().ok();
+        }
         info!(handed_back, "Stopped; {handed_back} jobs were handed back");
         Ok(())
     }
 
-    fn keep(&self, heartbeat: TimeDelta, sweep: TimeDelta) {
+    fn keep(&self) {
         let engine = self.engine.clone();
-        self.every("lease keeper", heartbeat, &self.release, move || {
-            let engine = engine.clone();
-            async move {
-                let held = engine.renew_held().await?;
-                if held.lost > 0 {
-                    warn!(
-                        lost = held.lost,
-                        "Lost {} leases to other workers", held.lost
-                    );
+        self.every(
+            "lease keeper",
+            self.plan.heartbeat,
+            &self.release,
+            move || {
+                let engine = engine.clone();
+                async move {
+                    let held = engine.renew_held().await?;
+                    if held.lost > 0 {
+                        warn!(
+                            lost = held.lost,
+                            "Lost {} leases to other workers", held.lost
+                        );
+                    }
+                    Ok(())
                 }
-                Ok(())
-            }
-        });
+            },
+        );
         let engine = self.engine.clone();
-        self.every("sweep", sweep, &self.stop, move || {
+        self.every("sweep", self.plan.sweep, &self.stop, move || {
             let engine = engine.clone();
             async move { engine.sweep_when_steady().await.map(|_| ()) }
         });
+        if let Some(locks) = &self.locks {
+            let (engine, locks) = (self.engine.clone(), Arc::downgrade(locks));
+            self.every(
+                "heir of dead workers",
+                LOOK_FOR_DEAD,
+                &self.stop,
+                move || {
+                    let (engine, locks) = (engine.clone(), locks.clone());
+                    async move {
+                        match locks.upgrade() {
+                            Some(locks) => inherit(&engine, &locks).await,
+                            None => Ok(()),
+                        }
+                    }
+                },
+            );
+        }
     }
 
     /// Runs `body` every `interval` by the daemon's clock until `stop`; errors wait and try again.
@@ -337,6 +443,34 @@ impl Daemon {
             }
         }));
     }
+}
+
+/// Without it the daemon works as well, and what it held when it died waits for its lease.
+fn sign_of_life(at: &LocksAt, worker: &str) -> Option<Arc<WorkerLocks>> {
+    match WorkerLocks::take(&at.folder, at.database.reveal(), worker) {
+        Ok(locks) => Some(Arc::new(locks)),
+        Err(error) => {
+            warn!(folder = %at.folder.display(), error = %error, "No sign of life can be given in {} ([jobs] locks_directory): after a crash jobs wait for their leases", at.folder.display());
+            None
+        }
+    }
+}
+
+/// Takes over what dead workers of this machine had in hand.
+async fn inherit(engine: &Engine, locks: &WorkerLocks) -> Result<(), StoreError> {
+    let dead = locks.dead().unwrap_or_else(|error| {
+        warn!(error = %error, "The signs of life of other workers cannot be read");
+        Vec::new()
+    });
+    for worker in dead {
+        let rescued = engine.take_over(&worker.name).await?;
+        info!(
+            worker = worker.name,
+            rescued, "Took over {rescued} jobs of the dead worker {}", worker.name
+        );
+        worker.bury().ok();
+    }
+    Ok(())
 }
 
 /// Waits for SIGTERM or SIGINT, or until the daemon stops by itself.

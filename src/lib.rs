@@ -18,4 +18,5 @@ pub mod simulate;
 pub mod store;
 pub mod telemetry;
 pub mod verify;
+pub mod worker_locks;
 pub mod workers;

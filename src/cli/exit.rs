@@ -144,7 +144,11 @@ impl From<OperateError> for CliError {
         match error {
             OperateError::NotFound(_)
             | OperateError::Refused { .. }
-            | OperateError::OpenOperation { .. } => Self::of(Exit::Refused, error),
+            | OperateError::OpenOperation { .. }
+            | OperateError::SnoozeUntil(_)
+            | OperateError::Reason
+            | OperateError::NeverAllowed { .. }
+            | OperateError::CountDiffers { .. } => Self::of(Exit::Refused, error),
             OperateError::Store(error) => error.into(),
         }
     }

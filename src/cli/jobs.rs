@@ -1,4 +1,4 @@
-//! `clearday jobs`: looks at jobs, retries and cancels them. None of it moves money.
+//! `clearday jobs`: looks at jobs, retries, cancels and puts them off. None of it moves money.
 
 use std::io::{self, Write};
 
@@ -9,20 +9,21 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Outside;
+use super::bulk::{self, Meant, Until, write_dead};
 use super::exit::{CliError, Exit, OutputFormat};
 use super::schema::kind_parser;
 use super::statement::write_json;
 use super::table::{Table, visible};
 use super::views::{JobLine, JobStory, RejectionLine, instant};
 use crate::domain::job::{Job, JobState};
-use crate::engine::{Engine, OperateError, Waiting};
+use crate::engine::{Engine, OperateError, Waiting, Wish};
 use crate::store::events::TimelineEntry;
 use crate::store::jobs::JobFilter;
 use crate::store::operations::OperationView;
 use crate::store::rejections::Rejection;
 use crate::store::{events, jobs, operations, rejections};
 
-/// Look at jobs, retry and cancel them.
+/// Look at jobs, retry, cancel and put them off.
 #[derive(Debug, Args)]
 pub(super) struct JobsArgs {
     #[command(subcommand)]
@@ -41,16 +42,19 @@ enum JobsVerb {
         /// The job.
         id: JobId,
     },
-    /// Make a waiting, dead or cancelled job due now, with all its attempts again.
-    Retry {
-        /// The job.
-        id: JobId,
+    /// Make a waiting, dead or cancelled job due now, with all its attempts again; or all that match.
+    Retry(Meant),
+    /// Withdraw a job: at once when it waits or is dead, when its worker lets go if it runs; or all that match.
+    Cancel(Meant),
+    /// Put a waiting job off until later; or all that match.
+    Snooze {
+        #[command(flatten)]
+        meant: Meant,
+        #[command(flatten)]
+        until: Until,
     },
-    /// Withdraw a job: at once when it waits, when its worker lets go if it runs.
-    Cancel {
-        /// The job.
-        id: JobId,
-    },
+    /// Show the dead letters by what killed them: `jobs retry --reason CAUSE` replays such a group.
+    Dead,
     /// List submissions that were refused, with what was sent, the newest first.
     Rejected(RejectedArgs),
 }
@@ -81,7 +85,7 @@ struct RejectedArgs {
     limit: u16,
 }
 
-fn state_parser() -> impl TypedValueParser<Value = JobState> {
+pub(super) fn state_parser() -> impl TypedValueParser<Value = JobState> {
     PossibleValuesParser::new(JobState::ALL.iter().map(|state| state.as_str()))
         .try_map(|name| name.parse::<JobState>())
 }
@@ -97,7 +101,6 @@ pub(super) async fn run(
     engine: &Engine,
     outside: &mut Outside<'_>,
 ) -> Result<Exit, CliError> {
-    let who = who(&outside.environment);
     let format = args.format;
     let written = match args.verb {
         JobsVerb::List(wanted) => {
@@ -108,14 +111,17 @@ pub(super) async fn run(
             let story = show(engine, id).await?;
             write_story(&story, format, outside.stdout)
         }
-        JobsVerb::Retry { id } => {
-            let job = engine.retry(id, &who).await?;
-            write_list(&[job], format, outside.stdout)
+        JobsVerb::Retry(meant) => {
+            return bulk::run(Wish::Retry, meant, format, engine, outside).await;
         }
-        JobsVerb::Cancel { id } => {
-            let job = engine.cancel(id, &who).await?;
-            write_list(&[job], format, outside.stdout)
+        JobsVerb::Cancel(meant) => {
+            return bulk::run(Wish::Cancel, meant, format, engine, outside).await;
         }
+        JobsVerb::Snooze { meant, until } => {
+            let wish = until.wish(engine.clock().now());
+            return bulk::run(wish, meant, format, engine, outside).await;
+        }
+        JobsVerb::Dead => write_dead(engine.dead_letters().await?, format, outside.stdout),
         JobsVerb::Rejected(wanted) => {
             let page = rejected(engine, &wanted).await?;
             write_rejected(&page, format, outside.stdout)
@@ -126,7 +132,7 @@ pub(super) async fn run(
 }
 
 /// The account at the keyboard, as far as the environment tells.
-fn who(environment: &[(String, String)]) -> String {
+pub(super) fn who(environment: &[(String, String)]) -> String {
     let account = environment.iter().find(|(name, _)| name == "USER");
     account.map_or_else(
         || "somebody at the command line".to_owned(),
@@ -179,7 +185,11 @@ struct RejectionPage {
     rejected: Vec<RejectionLine>,
 }
 
-fn write_list(page: &[Job], format: OutputFormat, mut out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write_list(
+    page: &[Job],
+    format: OutputFormat,
+    mut out: &mut dyn Write,
+) -> io::Result<()> {
     if format == OutputFormat::Json {
         let jobs = page.iter().map(Into::into).collect();
         return write_json(&JobPage { jobs }, &mut out);

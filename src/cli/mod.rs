@@ -6,6 +6,7 @@
 mod approvals;
 mod audit;
 mod bank_statement;
+mod bulk;
 mod calendar;
 mod completions;
 mod connect;
@@ -19,6 +20,7 @@ mod jobs;
 mod lock;
 mod migrate;
 mod openapi;
+mod queues;
 pub mod reconcile;
 mod schema;
 mod serve;
@@ -106,6 +108,7 @@ enum StoreVerb {
     Enqueue(enqueue::EnqueueArgs),
     Import(import::ImportArgs),
     Jobs(jobs::JobsArgs),
+    Queues(queues::QueuesArgs),
     Settle(settle::SettleArgs),
     Status(status::StatusArgs),
     Verify(verify::VerifyArgs),
@@ -177,6 +180,7 @@ async fn run_on_store(
         StoreVerb::Enqueue(args) => enqueue::run(args, engine, outside).await,
         StoreVerb::Import(args) => import::run(args, engine, outside).await,
         StoreVerb::Jobs(args) => jobs::run(args, engine, outside).await,
+        StoreVerb::Queues(args) => queues::run(args, engine, outside).await,
         StoreVerb::Settle(args) => settle::run(args, settings, engine, outside).await,
         StoreVerb::Status(args) => status::run(args, engine, outside).await,
         StoreVerb::Verify(args) => verify::run(args, engine, outside).await,

@@ -3,9 +3,11 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono_tz::Tz;
 use tokio::net::TcpListener;
+use tracing::warn;
 
 use super::exit::{CliError, Exit};
 use super::lock::FolderLock;
@@ -19,6 +21,11 @@ use crate::schedule;
 use crate::store::Store;
 use crate::telemetry;
 
+/// A database that is not there when the daemon starts is asked again, ever more slowly.
+const DATABASE_WAIT_FIRST: Duration = Duration::from_millis(100);
+/// One that comes back is noticed within this.
+const DATABASE_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// The zone in which the pages tell the time.
 const PAGE_ZONE: Tz = Tz::Asia__Shanghai;
 
@@ -31,8 +38,7 @@ pub(super) async fn run(
     start_log(settings);
     let _lock = lock_embedded(url)?;
     let listener = listen(settings).await?;
-    let store = Store::connect(url, settings.database.connections_max).await?;
-    store.check_schema().await?;
+    let store = Store::prepare(url, settings.database.connections_max).await?;
     let clock = Clock::system();
     let ids = Ids::random(clock.clone());
     let environment = if settings.redis.url.is_some() {
@@ -40,24 +46,55 @@ pub(super) async fn run(
     } else {
         "embedded"
     };
-    let daemon = start(settings, store.clone(), clock, ids, listener, environment)?;
-    tell(out, &format!("clearday serves http://{}", daemon.address))?;
-    supervisor::keep_telling(&daemon.daemon);
-    supervisor::tell_ready(daemon.address);
-    let stopping = daemon.daemon.stopping().clone();
-    until_told_to_stop(&stopping)
-        .await
-        .map_err(|error| CliError::unavailable("signals cannot be heard").because(error))?;
+    let mut serving = prepare(settings, store.clone(), clock, ids, listener, environment)?;
+    tell(out, &format!("clearday serves http://{}", serving.address))?;
+    supervisor::keep_telling(&serving.daemon);
+    let stopping = serving.daemon.stopping().clone();
+    let told = until_told_to_stop(&stopping);
+    tokio::pin!(told);
+    let is_there = tokio::select! {
+        told = &mut told => told.map(|()| Ok(false)),
+        outcome = wait_for_database(&store) => Ok(outcome),
+    };
+    let is_there = is_there.map_err(deaf)?;
+    if let Ok(true) = is_there {
+        serving.begin();
+        supervisor::tell_ready(serving.address);
+        told.await.map_err(deaf)?;
+    }
     let is_fault = stopping.is_cancelled();
-    supervisor::tell_stopping();
-    let stopped = daemon.daemon.shutdown(settings.jobs.shutdown).await;
+    if is_there.is_ok() {
+        supervisor::tell_stopping();
+    }
+    let stopped = serving.daemon.shutdown(settings.jobs.shutdown).await;
     store.close().await;
+    is_there?;
     stopped?;
     Ok(if is_fault {
         Exit::Unavailable
     } else {
         Exit::Fine
     })
+}
+
+fn deaf(error: std::io::Error) -> CliError {
+    CliError::unavailable("signals cannot be heard").because(error)
+}
+
+/// Waits until the database answers, and looks whether its schema is the right one.
+async fn wait_for_database(store: &Store) -> Result<bool, CliError> {
+    let mut wait = DATABASE_WAIT_FIRST;
+    loop {
+        match store.check_schema().await {
+            Ok(()) => return Ok(true),
+            Err(error) if error.is_retryable() => {
+                warn!(error = %error, wait_ms = wait.as_millis(), "The database is not there; waiting for it");
+                tokio::time::sleep(wait).await;
+                wait = wait.saturating_mul(2).min(DATABASE_WAIT_MAX);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Starts the log. Its settings were checked when they were read, so the one way to fail is that
@@ -70,6 +107,18 @@ pub(super) fn start_log(settings: &Settings) {
 pub(super) struct Serving {
     pub(super) daemon: Daemon,
     pub(super) address: std::net::SocketAddr,
+    plans: Vec<schedule::Plan>,
+}
+
+impl Serving {
+    /// Begins to take work and to follow the clock.
+    pub(super) fn begin(&mut self) {
+        self.daemon.begin();
+        let plans = std::mem::take(&mut self.plans);
+        let (engine, stop) = (self.daemon.engine().clone(), self.daemon.stopping().clone());
+        self.daemon
+            .spawn(async move { schedule::run(engine, plans, stop).await });
+    }
 }
 
 fn bank_days(settings: &Settings) -> BankDays {
@@ -92,6 +141,20 @@ pub(super) fn start(
     listener: TcpListener,
     environment: &str,
 ) -> Result<Serving, CliError> {
+    let mut serving = prepare(settings, store, clock, ids, listener, environment)?;
+    serving.begin();
+    Ok(serving)
+}
+
+/// A daemon that answers HTTP, also how it is, and takes no work before it is told to begin.
+fn prepare(
+    settings: &Settings,
+    store: Store,
+    clock: Clock,
+    ids: Ids,
+    listener: TcpListener,
+    environment: &str,
+) -> Result<Serving, CliError> {
     let address = listener
         .local_addr()
         .map_err(|error| CliError::unavailable("[http] listen").because(error))?;
@@ -99,7 +162,7 @@ pub(super) fn start(
         schedule::plans(&settings.schedules).map_err(|error| CliError::of(Exit::Refused, error))?;
     let parts = Parts::from_settings(settings, store, clock, ids)
         .map_err(|error| CliError::refused("the settings cannot be used").because(error))?;
-    let daemon = Daemon::start(parts)
+    let daemon = Daemon::prepare(parts)
         .map_err(|error| CliError::refused("the settings cannot be used").because(error))?;
     let facts = Facts {
         environment: environment.to_owned(),
@@ -124,9 +187,11 @@ pub(super) fn start(
             stop.cancel();
         }
     });
-    let (engine, stop) = (daemon.engine().clone(), daemon.stopping().clone());
-    daemon.spawn(async move { schedule::run(engine, plans, stop).await });
-    Ok(Serving { daemon, address })
+    Ok(Serving {
+        daemon,
+        address,
+        plans,
+    })
 }
 
 /// Takes the port before anything else starts, so that a taken one is told at once.

@@ -188,7 +188,10 @@ impl Sum {
     fn json(&self) -> serde_json::Value {
         let mut table: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
         for ((fault, step), times) in &self.table {
-            table.entry(step).or_default().insert(fault.as_str(), *times);
+            table
+                .entry(step)
+                .or_default()
+                .insert(fault.as_str(), *times);
         }
         json!({
             "ok": self.failed.is_empty(),

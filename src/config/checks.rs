@@ -126,6 +126,9 @@ impl Checks<'_> {
         self.between("jobs.attempts_max", jobs.attempts_max, 1, 1_000)?;
         self.between("jobs.rescues_max", jobs.rescues_max, 1, 1_000)?;
         self.between("jobs.concurrency", jobs.concurrency, 1, 1_000)?;
+        if let Some(most) = jobs.partition_concurrency {
+            self.between("jobs.partition_concurrency", most, 1, 1_000)?;
+        }
         if jobs.heartbeat.saturating_mul(RENEWALS_PER_LEASE) > jobs.lease {
             let reason = format!(
                 "must be at most a third of `jobs.lease_seconds` ({}), so that a lease survives two failed renewals",

@@ -136,6 +136,12 @@ pub struct Jobs {
     /// Runs at the same time, for each kind of job.
     #[serde(deserialize_with = "values::whole")]
     pub concurrency: u32,
+    /// Runs of one kind and one partition at the same time, over all daemons.
+    #[serde(default, deserialize_with = "values::some_whole")]
+    pub partition_concurrency: Option<u32>,
+    /// Where each daemon of this machine keeps a locked file, as a sign of life for the others.
+    #[serde(default)]
+    pub locks_directory: Option<PathBuf>,
     /// How long a stopping daemon waits for its runs.
     #[serde(rename = "shutdown_seconds", deserialize_with = "values::seconds")]
     pub shutdown: Duration,
@@ -485,6 +491,10 @@ impl Settings {
             attempts_max: self.jobs.attempts_max,
             rescues_max: self.jobs.rescues_max,
             handler_timeout: self.jobs.handler_timeout,
+            partition_concurrency: self
+                .jobs
+                .partition_concurrency
+                .map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
         }
     }
 }

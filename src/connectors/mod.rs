@@ -108,7 +108,8 @@ impl Channel {
     ) -> Result<Self, SetupError> {
         let connector = match settings {
             ChannelSettings::Sandbox(settings) => {
-                SandboxChannel::new(wire, name, &settings, Arc::clone(now)).map(Connector::Sandbox)?
+                SandboxChannel::new(wire, name, &settings, Arc::clone(now))
+                    .map(Connector::Sandbox)?
             }
         };
         Ok(Self {

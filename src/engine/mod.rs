@@ -9,11 +9,15 @@ mod accept;
 mod approvals;
 mod audit;
 mod bank_accounts;
+mod bulk;
+mod claim;
+mod ends;
 mod execute;
 mod explain;
 mod import;
 mod leases;
 mod operate;
+mod queues;
 mod run;
 mod settlements;
 mod setup;
@@ -30,11 +34,14 @@ use clearday_jobs::JobKind;
 pub use accept::{Acceptance, Refusal, Source, Submission};
 pub use approvals::{ApprovalError, NewApproval, PeopleNeeded, Signer};
 pub use audit::AuditFinding;
+pub use bulk::{DeadGroup, DeadLetters, Done, Matching};
+pub use ends::{Booking, Effects};
 pub use execute::{Handler, WorkError};
 pub use explain::Waiting;
 pub use import::ImportError;
 pub use leases::Held;
-pub use operate::OperateError;
+pub use operate::{OperateError, Wish};
+pub use queues::{QueueFigures, REASON_LENGTH_MAX};
 pub use run::{Finished, Run, RunTx, ShownSettlement};
 pub use settlements::{
     NewOfflinePayment, OfflinePaymentError, OfflinePaymentRegistered,
@@ -68,6 +75,8 @@ pub struct Policy {
     pub rescues_max: u32,
     /// A run that takes longer is given up and counts as failed.
     pub handler_timeout: std::time::Duration,
+    /// Runs of one kind and one partition at the same time, over all daemons; none: as many as there is room for.
+    pub partition_concurrency: Option<usize>,
 }
 
 /// Numbers that only grow, for `/metrics`.
@@ -100,6 +109,8 @@ struct Inner {
     bell: Arc<dyn Bell>,
     held: leases::HeldLeases,
     contact: leases::Contact,
+    turns: claim::Turns,
+    ends: ends::Ends,
     counters: Counters,
     #[cfg(feature = "weaknesses")]
     weakness: std::sync::OnceLock<Weakness>,
@@ -124,6 +135,8 @@ impl Engine {
             bell,
             held: leases::HeldLeases::default(),
             contact: leases::Contact::default(),
+            turns: claim::Turns::default(),
+            ends: ends::Ends::default(),
             counters: Counters::default(),
             #[cfg(feature = "weaknesses")]
             weakness: std::sync::OnceLock::new(),

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,7 +15,7 @@ use tracing::error;
 
 use super::accept::{Acceptance, Submission};
 use super::approvals::Pending;
-use super::{Engine, WorkError};
+use super::{Effects, Engine, WorkError};
 use crate::domain::job::{Job, JobEvent, JobState};
 use crate::store::events::NewEvent;
 use crate::store::jobs::JobChange;
@@ -156,13 +157,28 @@ impl Run {
         Ok(())
     }
 
+    /// Ends the job with effects that depend on nothing else in its transaction, together with other runs that end now.
+    pub async fn end(&self, effects: Effects, note: &str) -> Result<Finished, WorkError> {
+        let effects = Arc::new(effects);
+        if self.engine.end_with_others(&self.job, note, &effects).await {
+            return Ok(Finished(()));
+        }
+        let mut tx = self.begin().await?;
+        effects.write(&self.engine, &mut tx, self.job.id).await?;
+        self.done(tx, note).await
+    }
+
     /// Commits the effect and the end of the job together. A job that was woken while it ran may have looked before
     /// what it was woken for: its effect is committed, and it looks again.
     pub async fn done(&self, mut tx: RunTx, note: &str) -> Result<Finished, WorkError> {
         let now = self.now();
-        let finished =
-            jobs::finish(&mut tx.tx, self.job.id, self.job.lease_epoch, note, now).await?;
-        let Some((version, attempt)) = finished else {
+        let end = jobs::RunEnd {
+            id: self.job.id,
+            epoch: self.job.lease_epoch,
+            note,
+        };
+        let finished = jobs::finish_all(&mut tx.tx, &[end], now).await?;
+        let Some((_, version, attempt)) = finished.into_iter().next() else {
             return self.snooze(tx, now, note).await;
         };
         let event = NewEvent {
@@ -230,7 +246,8 @@ const fn rescues_after(job: &Job, event: JobEvent) -> u32 {
         | JobEvent::Bury
         | JobEvent::HandBack
         | JobEvent::Cancel
-        | JobEvent::Requeue => job.rescues,
+        | JobEvent::Requeue
+        | JobEvent::Postpone => job.rescues,
     }
 }
 
@@ -284,7 +301,8 @@ impl Engine {
             | JobEvent::Bury
             | JobEvent::Rescue
             | JobEvent::Cancel
-            | JobEvent::Requeue => true,
+            | JobEvent::Requeue
+            | JobEvent::Postpone => true,
         };
         let change = JobChange {
             id: job.id,

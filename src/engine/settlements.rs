@@ -37,19 +37,24 @@ pub async fn consents(
     job_id: Option<JobId>,
     now: DateTime<Utc>,
 ) -> Result<Consents, StoreError> {
-    let today = china_day(&now);
+    let asker = Asker {
+        settlement,
+        payee,
+        job_id,
+        today: china_day(&now),
+    };
     let mut consents = Consents {
-        payout: payout_consent(tx, settlement, payee, (job_id, today)).await?,
+        payout: asker.payout(tx).await?,
         ..Consents::default()
     };
     for part in &settlement.parts {
-        let release = release_consent(tx, settlement, part, payee, (job_id, today)).await?;
-        if let Some(release) = release {
+        if let Some(release) = asker.release(tx, part).await? {
             consents.releases.push((part.part_no, release));
         }
         for claim in part.claims.iter().filter(|claim| claim.state.is_open()) {
-            let said = claim_consent(tx, settlement, part.part_no, claim, today).await?;
-            consents.claims.push((claim.id, said));
+            consents
+                .claims
+                .push((claim.id, asker.claim(tx, part.part_no, claim).await?));
         }
     }
     Ok(consents)
@@ -74,59 +79,47 @@ pub async fn progress(
     Ok(public::progress(&facts))
 }
 
-async fn payout_consent(
-    tx: &mut Tx,
-    settlement: &Settlement,
-    payee: &Payee,
-    (job_id, today): (Option<JobId>, NaiveDate),
-) -> Result<Consent, StoreError> {
-    if settlement.parts.is_empty() {
-        return Ok(Consent::NotAsked);
-    }
-    let action = ApprovalAction::Payout;
-    let before = approvals::of_subject(tx, action, &payout_subject(settlement)).await?;
-    payout_request(settlement, payee, 0, today)
-        .map_err(|error| StoreError::corrupt("amount_minor", error))?;
-    let digest_of = |asked| {
-        let request = payout_request(settlement, payee, asked, today);
-        request.map(|it| it.digest()).unwrap_or_default()
-    };
-    Ok(consent(&before, digest_of, job_id, today))
-}
-
-/// `None` for a part that nobody needs to release.
-async fn release_consent(
-    tx: &mut Tx,
-    settlement: &Settlement,
-    part: &Part,
-    payee: &Payee,
-    (job_id, today): (Option<JobId>, NaiveDate),
-) -> Result<Option<Consent>, StoreError> {
-    if part.state.is_in_flight() || part.state.is_paid() {
-        return Ok(None);
-    }
-    let Some(first) = release_request(settlement, part, payee, 0) else {
-        return Ok(None);
-    };
-    let before = approvals::of_subject(tx, first.action, &first.subject).await?;
-    let digest_of = |asked| {
-        let request = release_request(settlement, part, payee, asked);
-        request.map(|it| it.digest()).unwrap_or_default()
-    };
-    Ok(Some(consent(&before, digest_of, job_id, today)))
-}
-
-async fn claim_consent(
-    tx: &mut Tx,
-    settlement: &Settlement,
-    part_no: u32,
-    claim: &Claim,
+/// Who wants to know what people say, about what, and on which day.
+struct Asker<'a> {
+    settlement: &'a Settlement,
+    payee: &'a Payee,
+    job_id: Option<JobId>,
     today: NaiveDate,
-) -> Result<Consent, StoreError> {
-    let request = claim_request(settlement, part_no, claim.id, &terms_of(claim));
-    let asked = approvals::find(tx, claim.approval_id).await?;
-    let asked: Vec<_> = asked.into_iter().collect();
-    Ok(consent(&asked, |_| request.digest(), None, today))
+}
+
+impl Asker<'_> {
+    async fn payout(&self, tx: &mut Tx) -> Result<Consent, StoreError> {
+        if self.settlement.parts.is_empty() {
+            return Ok(Consent::NotAsked);
+        }
+        let request = |asked| payout_request(self.settlement, self.payee, asked, self.today);
+        request(0).map_err(|error| StoreError::corrupt("amount_minor", error))?;
+        let subject = payout_subject(self.settlement);
+        let before = approvals::of_subject(tx, ApprovalAction::Payout, &subject).await?;
+        let digest_of = |asked| request(asked).map(|it| it.digest()).unwrap_or_default();
+        Ok(consent(&before, digest_of, self.job_id, self.today))
+    }
+
+    /// `None` for a part that nobody needs to release.
+    async fn release(&self, tx: &mut Tx, part: &Part) -> Result<Option<Consent>, StoreError> {
+        if part.state.is_in_flight() || part.state.is_paid() {
+            return Ok(None);
+        }
+        let request = |asked| release_request(self.settlement, part, self.payee, asked);
+        let Some(first) = request(0) else {
+            return Ok(None);
+        };
+        let before = approvals::of_subject(tx, first.action, &first.subject).await?;
+        let digest_of = |asked| request(asked).map(|it| it.digest()).unwrap_or_default();
+        Ok(Some(consent(&before, digest_of, self.job_id, self.today)))
+    }
+
+    async fn claim(&self, tx: &mut Tx, part_no: u32, claim: &Claim) -> Result<Consent, StoreError> {
+        let request = claim_request(self.settlement, part_no, claim.id, &terms_of(claim));
+        let asked = approvals::find(tx, claim.approval_id).await?;
+        let asked: Vec<_> = asked.into_iter().collect();
+        Ok(consent(&asked, |_| request.digest(), None, self.today))
+    }
 }
 
 fn terms_of(claim: &Claim) -> ClaimTerms {

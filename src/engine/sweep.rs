@@ -16,6 +16,15 @@ use crate::store::{StoreError, Tx, jobs};
 /// Jobs rescued per transaction; a full page is followed by another at once.
 const PAGE: usize = 200;
 
+/// How a worker was lost.
+#[derive(Clone, Copy, Debug)]
+enum Lost<'a> {
+    /// It did not renew its lease in time: it died, sleeps, or is cut off.
+    Lapsed,
+    /// It is proved dead.
+    Died(&'a str),
+}
+
 impl Engine {
     /// Rescues every job whose lease has lapsed, if this process may judge that; returns how many.
     pub async fn sweep_when_steady(&self) -> Result<usize, StoreError> {
@@ -31,19 +40,32 @@ impl Engine {
 
     /// Rescues every job whose lease has lapsed, whoever asks; returns how many.
     pub async fn sweep(&self) -> Result<usize, StoreError> {
+        self.rescue_all(Lost::Lapsed).await
+    }
+
+    /// Rescues every job that a worker holds which is proved dead, however long its leases would last; returns how
+    /// many.
+    pub async fn take_over(&self, dead: &str) -> Result<usize, StoreError> {
+        self.rescue_all(Lost::Died(dead)).await
+    }
+
+    async fn rescue_all(&self, lost: Lost<'_>) -> Result<usize, StoreError> {
         let mut rescued = 0_usize;
         loop {
             let mut tx = self.store().begin().await?;
-            let lapsed = jobs::lock_lapsed(&mut tx, self.clock().now(), PAGE).await?;
+            let jobs = match lost {
+                Lost::Lapsed => jobs::lock_lapsed(&mut tx, self.clock().now(), PAGE).await?,
+                Lost::Died(worker) => jobs::lock_of_worker(&mut tx, worker, PAGE).await?,
+            };
             let mut due = Vec::new();
-            for job in &lapsed {
-                due.extend(self.rescue(&mut tx, job).await?);
+            for job in &jobs {
+                due.extend(self.rescue(&mut tx, job, lost).await?);
             }
             tx.commit().await?;
             due.dedup();
             self.ring(due);
-            rescued = rescued.saturating_add(lapsed.len());
-            if lapsed.len() < PAGE {
+            rescued = rescued.saturating_add(jobs.len());
+            if jobs.len() < PAGE {
                 return Ok(rescued);
             }
         }
@@ -53,6 +75,7 @@ impl Engine {
         &self,
         tx: &mut Tx,
         job: &Job,
+        lost: Lost<'_>,
     ) -> Result<Option<clearday_jobs::JobKind>, StoreError> {
         self.counters().rescued.fetch_add(1, Ordering::Relaxed);
         let worker = job
@@ -62,7 +85,7 @@ impl Engine {
         let now = self.clock().now();
         if job.rescues >= self.policy().rescues_max {
             let story = format!(
-                "its lease lapsed {} times, the last time with {worker}: the job seems to kill its workers",
+                "its workers were lost {} times, the last one was {worker}: the job seems to kill them",
                 job.rescues.saturating_add(1)
             );
             error!(job.id = %job.id, job.kind = %job.kind, rescues = job.rescues, "Buried job {}", job.id);
@@ -70,8 +93,11 @@ impl Engine {
                 .release(tx, job, JobEvent::Bury, now, &story, Some(story.clone()))
                 .await;
         }
-        warn!(job.id = %job.id, job.kind = %job.kind, worker, "Rescued job {} from a lapsed lease", job.id);
-        let note = format!("the lease of {worker} lapsed");
+        let note = match lost {
+            Lost::Lapsed => format!("the lease of {worker} lapsed"),
+            Lost::Died(_) => format!("{worker} died"),
+        };
+        warn!(job.id = %job.id, job.kind = %job.kind, worker, "Rescued job {}: {note}", job.id);
         // At once the first time; a job that kills its workers takes the next ones down slowly.
         let wait = match job.rescues {
             0 => TimeDelta::zero(),

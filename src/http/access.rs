@@ -81,6 +81,14 @@ pub const ROUTES: &[Rule] = &[
     rule("GET",  "/v1/jobs/{job}",                        VIEWER),
     rule("POST", "/v1/jobs/{job}/retry",                  OPERATOR),
     rule("POST", "/v1/jobs/{job}/cancel",                 OPERATOR),
+    rule("POST", "/v1/jobs/{job}/snooze",                 OPERATOR),
+    rule("POST", "/v1/jobs/retry",                        OPERATOR),
+    rule("POST", "/v1/jobs/cancel",                       OPERATOR),
+    rule("POST", "/v1/jobs/snooze",                       OPERATOR),
+    rule("GET",  "/v1/dead_letters",                      VIEWER),
+    rule("GET",  "/v1/queues",                            VIEWER),
+    rule("POST", "/v1/queues/{kind}/pause",               OPERATOR),
+    rule("POST", "/v1/queues/{kind}/resume",              OPERATOR),
     rule("POST", "/v1/records",                           OPERATOR),
     rule("GET",  "/v1/rejected_submissions",              VIEWER).reading(PAGED),
     rule("GET",  "/v1/rejected_submissions/{id}",         VIEWER),
@@ -377,6 +385,7 @@ mod tests {
             attempts_max: 5,
             rescues_max: 3,
             handler_timeout: Duration::from_mins(1),
+            partition_concurrency: None,
         };
         let engine = Engine::new(
             Store::connect("sqlite::memory:", 1).await.unwrap(),

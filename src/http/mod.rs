@@ -7,6 +7,7 @@
 mod access;
 mod approvals;
 mod auth;
+mod bulk;
 mod health;
 mod jobs;
 mod metrics;
@@ -14,6 +15,7 @@ mod openapi;
 mod page;
 mod paging;
 mod problem;
+mod queues;
 mod records;
 mod rejected;
 mod session;
@@ -39,8 +41,10 @@ use tracing::debug;
 pub use access::{Access, ROUTES, Rule};
 pub use approvals::{ApprovalView, SignatureView};
 pub use auth::{ListenError, check_listen};
+pub use bulk::{BulkAnswer, DeadGroupView, DeadLetterList, RefusalView};
 pub use health::{Check, ReadinessCheck};
 pub use openapi::openapi_json;
+pub use queues::{DaemonView, PauseView, QueueList, QueueView};
 pub use settlements::{
     AmountsView, InstructionView, OfflinePaymentView, PartView, ProgressView, SettlementDetail,
     SettlementEventView, SettlementView,

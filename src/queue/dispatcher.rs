@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clearday_jobs::JobKind;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::backend::LeasedJob;
+use super::in_process::Listener;
 use super::supervise::Backoff;
 use crate::domain::job::Job;
 use crate::engine::Engine;
@@ -29,7 +30,7 @@ const LOCKED_WAIT: Duration = Duration::from_millis(20);
 pub(super) struct Dispatcher {
     pub(super) engine: Engine,
     pub(super) kind: JobKind,
-    pub(super) bell: Arc<Notify>,
+    pub(super) bell: Arc<Listener>,
     pub(super) room: Arc<Semaphore>,
     pub(super) concurrency: usize,
     pub(super) poll: Duration,
@@ -129,9 +130,10 @@ impl Dispatcher {
             tokio::time::sleep(LOCKED_WAIT).await;
         };
         tokio::select! {
-            () = self.bell.notified() => {}
+            () = self.bell.heard() => {}
             () = alarm => {}
         }
+        self.bell.busy();
     }
 
     async fn next_due(&self) -> Option<DateTime<Utc>> {

@@ -70,7 +70,7 @@ impl Queue {
             let dispatcher = dispatcher::Dispatcher {
                 engine: engine.clone(),
                 kind,
-                bell: bell.listen(kind),
+                bell: bell.listener(kind),
                 room: Arc::clone(&room),
                 concurrency: settings.concurrency,
                 poll: settings.poll,

@@ -339,7 +339,8 @@ impl<'a> Driver<'a> {
             choices.push(Choice::Tick(number));
         }
         for kind in &daemon.heard {
-            let runs = own().filter(|it| matches!(it.act, Act::Run { kind: of, .. } if of == *kind));
+            let runs =
+                own().filter(|it| matches!(it.act, Act::Run { kind: of, .. } if of == *kind));
             if runs.count() < ROOM && !does(&Act::Lease(*kind)) {
                 choices.push(Choice::Lease(number, *kind));
             }
@@ -428,12 +429,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Begins something: it is one of those that may go on.
-    fn begin(
-        &mut self,
-        number: usize,
-        act: Act,
-        future: impl FnOnce(&mut Daemon) -> Future,
-    ) {
+    fn begin(&mut self, number: usize, act: Act, future: impl FnOnce(&mut Daemon) -> Future) {
         let Some(daemon) = self.daemons.get_mut(number) else {
             return;
         };
@@ -582,10 +578,7 @@ impl<'a> Driver<'a> {
             }
             Transit::Event(event) => {
                 self.tell(|| format!("outside: {event:?}"));
-                let asked = self
-                    .world
-                    .happen(self.house, &self.door, &event)
-                    .await?;
+                let asked = self.world.happen(self.house, &self.door, &event).await?;
                 if let Some(wanted) = asked {
                     self.submit(wanted);
                 }
@@ -664,12 +657,7 @@ impl<'a> Driver<'a> {
     }
 
     /// What follows when a task has ended.
-    async fn ended(
-        &mut self,
-        number: usize,
-        act: &Act,
-        ended: Ended,
-    ) -> Result<(), SimulateError> {
+    async fn ended(&mut self, number: usize, act: &Act, ended: Ended) -> Result<(), SimulateError> {
         if self.trace.is_kept() {
             let words = self.outcome_of(act, &ended).await?;
             self.tell(|| format!("d{number} {}: {words}", act.told()));
@@ -743,9 +731,11 @@ impl<'a> Driver<'a> {
     fn strike_step(&mut self, act: &Act, step: Step) -> Option<Fault> {
         let place = || format!("{} {}", act.name(), step.name());
         match step {
-            Step::Read | Step::Committed | Step::Answered(_) | Step::Waiting(..) => {
-                self.strike(&ANYWHERE, self.rates.steps, place)
-            }
+            Step::Read
+            | Step::Committed
+            | Step::StandBy
+            | Step::Answered(_)
+            | Step::Waiting(..) => self.strike(&ANYWHERE, self.rates.steps, place),
             Step::Write => self.strike(&AT_WRITES, self.rates.steps, place),
             Step::Call(_) => self.strike(&AT_CALLS, self.rates.calls, place),
         }
@@ -774,7 +764,11 @@ impl<'a> Driver<'a> {
         }
         let place = place();
         self.tell(|| format!("FAULT {number} {fault} at {place}"));
-        let times = self.outcome.table.entry((fault, place.clone())).or_default();
+        let times = self
+            .outcome
+            .table
+            .entry((fault, place.clone()))
+            .or_default();
         *times = times.saturating_add(1);
         self.outcome.struck.push(Struck {
             number,
@@ -835,7 +829,12 @@ impl<'a> Driver<'a> {
         let dead = jobs::list(&mut tx, &filter, JOBS_MAX).await?;
         drop(tx);
         for job in dead {
-            self.tell(|| format!("retried: {} {}: {}", job.kind, job.idempotency_key, job.note));
+            self.tell(|| {
+                format!(
+                    "retried: {} {}: {}",
+                    job.kind, job.idempotency_key, job.note
+                )
+            });
             let retried = self.door.retry(job.id, "operator").await;
             retried.map_err(SimulateError::set_up)?;
         }
@@ -885,7 +884,11 @@ impl<'a> Driver<'a> {
         instants.extend(self.tasks.values().map(|task| task.not_before));
         instants.extend(self.transit.keys().next().map(|(at, _)| *at));
         for (_, at) in waiting {
-            instants.push(if *at <= self.now { self.now + POLL } else { *at });
+            instants.push(if *at <= self.now {
+                self.now + POLL
+            } else {
+                *at
+            });
         }
         for daemon in &self.daemons {
             match daemon.life {

@@ -55,6 +55,7 @@ const POLICY: Policy = Policy {
     rescues_max: 40,
     // By the machine's clock, which no simulation uses up.
     handler_timeout: Duration::from_hours(1),
+    partition_concurrency: None,
 };
 
 /// What all daemons share.

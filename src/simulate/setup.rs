@@ -66,9 +66,8 @@ pub(super) fn schedules() -> Vec<config::Schedule> {
         catch_up: config::CatchUp::All,
         catch_up_max: Some(100),
     };
-    let bill = format!(
-        r#"{{"version":1,"channel":"{CHANNEL}","statements":["bill.{{date}}.csv"]}}"#
-    );
+    let bill =
+        format!(r#"{{"version":1,"channel":"{CHANNEL}","statements":["bill.{{date}}.csv"]}}"#);
     let through = r#"{"version":1,"through":"{date}"}"#.to_owned();
     vec![
         schedule("bill", "30 2 * * *", JobKind::Reconciliation, bill),
@@ -85,10 +84,7 @@ struct Author<'a> {
 }
 
 /// Writes down who there is, and draws what will happen.
-pub(super) async fn tell(
-    house: &House,
-    plan: &Plan,
-) -> Result<(World, Events), SimulateError> {
+pub(super) async fn tell(house: &House, plan: &Plan) -> Result<(World, Events), SimulateError> {
     let mut author = Author {
         house,
         dice: Dice::new(plan.seed, Purpose::World),
@@ -236,7 +232,8 @@ impl Author<'_> {
 
     fn ask_expiry(&mut self, evening: DateTime<Utc>, order_no: &str, expires_at: DateTime<Utc>) {
         let asked_at = self.soon_after(evening, 180);
-        let payload = json!({"version": 1, "order_no": order_no, "expires_at": expires_at.to_rfc3339()});
+        let payload =
+            json!({"version": 1, "order_no": order_no, "expires_at": expires_at.to_rfc3339()});
         let kind = JobKind::OrderExpiry;
         self.ask(asked_at, kind, order_no, &payload);
     }
@@ -298,8 +295,16 @@ impl Author<'_> {
         let methods: Vec<serde_json::Value> = (1..=self.dice.between(1, 2))
             .map(|number| {
                 let is_declined = self.dice.happens(250);
-                let capture = if self.dice.happens(700) { "automatic" } else { "manual" };
-                let token = if is_declined { "tok_declined_funds" } else { "tok_card" };
+                let capture = if self.dice.happens(700) {
+                    "automatic"
+                } else {
+                    "manual"
+                };
+                let token = if is_declined {
+                    "tok_declined_funds"
+                } else {
+                    "tok_card"
+                };
                 json!({
                     "method_id": format!("card{number}"),
                     "group": "credit_card",

@@ -58,6 +58,8 @@ pub(super) enum Step {
     Write,
     /// After a commit.
     Committed,
+    /// While another run records for this one.
+    StandBy,
     /// Before a request leaves.
     Call(Call),
     /// After the answer came.
@@ -73,6 +75,7 @@ impl Step {
             Self::Read => "read".to_owned(),
             Self::Write => "write".to_owned(),
             Self::Committed => "committed".to_owned(),
+            Self::StandBy => "stand by".to_owned(),
             Self::Call(call) => format!("call {}", call.as_str()),
             Self::Answered(call) => format!("answer {}", call.as_str()),
             Self::Waiting(call, _) => format!("wait {}", call.as_str()),
@@ -83,9 +86,12 @@ impl Step {
     pub(super) const fn lasts(self) -> Duration {
         match self {
             Self::Waiting(_, seconds) => Duration::from_secs(seconds),
-            Self::Read | Self::Write | Self::Committed | Self::Call(_) | Self::Answered(_) => {
-                Duration::ZERO
-            }
+            Self::Read
+            | Self::Write
+            | Self::Committed
+            | Self::StandBy
+            | Self::Call(_)
+            | Self::Answered(_) => Duration::ZERO,
         }
     }
 }
@@ -159,6 +165,15 @@ impl Future for Stopping {
 #[derive(Clone)]
 pub(super) struct SimulatedGate(pub(super) Stops);
 
+impl SimulatedGate {
+    fn pass(&self, step: Step) -> BoxFuture<'static, ()> {
+        let stopping = self.0.stop(step);
+        Box::pin(async move {
+            stopping.await;
+        })
+    }
+}
+
 impl fmt::Debug for SimulatedGate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("SimulatedGate")
@@ -181,10 +196,11 @@ impl Gate for SimulatedGate {
     }
 
     fn leave(&self) -> BoxFuture<'static, ()> {
-        let stopping = self.0.stop(Step::Committed);
-        Box::pin(async move {
-            stopping.await;
-        })
+        self.pass(Step::Committed)
+    }
+
+    fn stand_by(&self) -> BoxFuture<'static, ()> {
+        self.pass(Step::StandBy)
     }
 }
 

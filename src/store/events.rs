@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use clearday_jobs::JobId;
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::FromRow;
 
+use super::columns::{Column, Rows};
 use super::statement::statements;
-use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both, words};
+use super::{StoreError, Timestamp, Tx, on_both, words};
 use crate::domain::job::JobState;
 
 statements! {
@@ -55,24 +56,22 @@ pub struct TimelineEntry {
 
 /// Appends changes to the history.
 pub async fn append(tx: &mut Tx, events: &[NewEvent]) -> Result<(), StoreError> {
-    for chunk in events.chunks(CHUNK_ROWS_MAX) {
-        on_both!(tx, Db, connection => {
-            let mut query = QueryBuilder::<Db>::new(
-                "INSERT INTO job_events (job_id, version, occurred_at, event, state, attempt, worker, reason) ",
-            );
-            query.push_values(chunk, |mut row, event| {
-                row.push_bind(event.job_id.0)
-                    .push_bind(event.version)
-                    .push_bind(Timestamp(event.occurred_at))
-                    .push_bind(event.event)
-                    .push_bind(event.state.as_str())
-                    .push_bind(i64::from(event.attempt))
-                    .push_bind(event.worker.as_deref())
-                    .push_bind(words(&event.reason));
-            });
-            query.build().execute(connection).await?;
-        });
-    }
+    let of = |number: fn(&NewEvent) -> i64| events.iter().map(number).collect();
+    let rows = Rows {
+        before: "INSERT INTO job_events (job_id, version, occurred_at, event, state, attempt, worker, reason) ",
+        columns: vec![
+            Column::Uuids(events.iter().map(|event| event.job_id.0).collect()),
+            Column::Numbers(of(|event| event.version)),
+            Column::Instants(events.iter().map(|event| event.occurred_at).collect()),
+            Column::Texts(events.iter().map(|event| event.event).collect()),
+            Column::Texts(events.iter().map(|event| event.state.as_str()).collect()),
+            Column::Numbers(of(|event| i64::from(event.attempt))),
+            Column::OptionalTexts(events.iter().map(|event| event.worker.as_deref()).collect()),
+            Column::Owned(events.iter().map(|event| words(&event.reason)).collect()),
+        ],
+        after: "",
+    };
+    rows.execute(tx).await?;
     Ok(())
 }
 

@@ -37,6 +37,8 @@ pub trait Gate: fmt::Debug + Send + Sync {
     fn enter(&self, access: Access) -> BoxFuture<'static, CommitFate>;
     /// Passed after a commit whose answer is heard, with no transaction open.
     fn leave(&self) -> BoxFuture<'static, ()>;
+    /// Passed, with no transaction open, by who waits for another task of the same process.
+    fn stand_by(&self) -> BoxFuture<'static, ()>;
 }
 
 /// An open transaction on SQLite, and what was decided of it at the gate.

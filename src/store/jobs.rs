@@ -8,8 +8,11 @@ use clearday_jobs::{JobId, JobKind};
 use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
 
+use super::columns::{Column, Rows};
 use super::statement::statements;
-use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both, words};
+use super::{
+    CHUNK_ROWS_MAX, Statement, StoreError, Timestamp, Tx, in_time, on_both, queues, words,
+};
 use crate::domain::job::{Job, JobState, LeaseHold, Priority};
 
 /// Counting stops here: a dashboard wants to know that there are many, not how many exactly.
@@ -26,16 +29,27 @@ macro_rules! job_columns {
 statements! {
     /// One priority at a time, so that the walk over the index starts at the oldest due row and
     /// never passes over what is not due.
-    DUE = "SELECT id FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND run_at <= $3 \
+    DUE = "SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND run_at <= $3 \
            ORDER BY run_at, id LIMIT $4", postgres " FOR UPDATE SKIP LOCKED";
+    DUE_OF_PARTITION = "SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = $2 AND partition_key = $5 \
+                        AND state = 'ready' AND run_at <= $3 ORDER BY run_at, id LIMIT $4", postgres " FOR UPDATE SKIP LOCKED";
+    /// From the front of one partition to the front of the next, over the index, at most so many steps; the last
+    /// column says whether its front is due.
+    PARTITIONS = "WITH RECURSIVE fronts (partition_key, step) AS ( \
+                  SELECT * FROM (SELECT partition_key, 1 FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' \
+                  AND partition_key >= $3 ORDER BY partition_key LIMIT 1) AS first \
+                  UNION ALL \
+                  SELECT (SELECT next.partition_key FROM jobs AS next WHERE next.kind = $1 AND next.priority = $2 \
+                  AND next.state = 'ready' AND next.partition_key > fronts.partition_key \
+                  ORDER BY next.partition_key LIMIT 1), fronts.step + 1 \
+                  FROM fronts WHERE fronts.partition_key IS NOT NULL AND fronts.step < $4) \
+                  SELECT partition_key, EXISTS (SELECT 1 FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' \
+                  AND partition_key = fronts.partition_key AND run_at <= $5) \
+                  FROM fronts WHERE partition_key IS NOT NULL ORDER BY partition_key";
+    RUNNING = "SELECT partition_key, COUNT(*) FROM jobs WHERE state IN ('running', 'cancelling') AND kind = $1 \
+               GROUP BY partition_key ORDER BY partition_key";
     /// The earliest instant at which a waiting job of this kind and priority may run.
     NEXT_RUN_AT = "SELECT MIN(run_at) FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready'";
-    /// Only the holder of the newest lease may finish, and not when it may have looked too early.
-    FINISH = "UPDATE jobs SET state = 'done', version = version + 1, lease_worker = NULL, \
-              lease_until = NULL, note = $3, updated_at = $4 \
-              WHERE id = $1 AND lease_epoch = $2 \
-              AND (state = 'running' AND woken_at IS NULL OR state = 'cancelling') \
-              RETURNING version, attempt";
     /// The row is locked until the transaction ends, so that no sweep takes it meanwhile.
     LOCK_LEASED = concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = $1 AND lease_epoch = $2 \
                    AND state IN ('running', 'cancelling')"), postgres " FOR UPDATE";
@@ -50,6 +64,8 @@ statements! {
              WHERE id = $1 AND version = $2";
     LAPSED = concat!("SELECT ", job_columns!(), " FROM jobs WHERE state IN ('running', 'cancelling') AND lease_until < $1 \
               AND kind = $2 ORDER BY lease_until, id LIMIT $3"), postgres " FOR UPDATE SKIP LOCKED";
+    OF_WORKER = concat!("SELECT ", job_columns!(), " FROM jobs WHERE state IN ('running', 'cancelling') AND kind = $2 \
+              AND lease_worker = $1 ORDER BY id LIMIT $3"), postgres " FOR UPDATE SKIP LOCKED";
     /// For a worker that may have looked before what it waits for happened.
     MARK_WOKEN = "UPDATE jobs SET woken_at = $2 WHERE id = $1 AND state IN ('running', 'cancelling')";
     WAS_WOKEN = "SELECT woken_at IS NOT NULL FROM jobs WHERE id = $1";
@@ -57,6 +73,16 @@ statements! {
     COUNT = "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = $1 AND kind = $2 LIMIT $3) AS capped";
     OLDEST_DUE = "SELECT MIN(run_at) FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND run_at <= $3";
 }
+
+/// On Postgres only, where several daemons look at the same limit.
+const LOCK_KIND: &str = "SELECT pg_advisory_xact_lock(hashtext('clearday jobs'), hashtext($1))";
+/// On Postgres only.
+const LOCK_IN_ORDER: &str = "SELECT 1 FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+/// The end of a statement that is put together and locks what it reads.
+const LOCKED: Statement = Statement {
+    sqlite: "",
+    postgres: " FOR UPDATE",
+};
 
 /// A job about to be written down for the first time.
 #[derive(Clone, Debug)]
@@ -138,39 +164,39 @@ pub struct JobFilter {
 
 /// Writes down jobs whose key is new and returns their ids; known keys are passed over.
 pub async fn insert(tx: &mut Tx, jobs: &[NewJob]) -> Result<Vec<JobId>, StoreError> {
-    let mut inserted = Vec::with_capacity(jobs.len());
-    for chunk in jobs.chunks(CHUNK_ROWS_MAX) {
-        let ids: Vec<Uuid> = on_both!(tx, Db, connection => {
-            let mut query = QueryBuilder::<Db>::new(
-                "INSERT INTO jobs (id, kind, priority, partition_key, idempotency_key, payload, payload_sha256, \
-                 source, state, version, run_at, attempt, attempts_max, rescues, lease_epoch, note, created_at, updated_at) ",
-            );
-            query.push_values(chunk, |mut row, job| {
-                row.push_bind(job.id.0)
-                    .push_bind(job.kind.as_str())
-                    .push_bind(job.priority.as_i16())
-                    .push_bind(job.partition.as_deref())
-                    .push_bind(job.idempotency_key.as_str())
-                    .push_bind(job.payload.as_str())
-                    .push_bind(job.payload_sha256.as_str())
-                    .push_bind(job.source.as_str())
-                    .push("'ready'")
-                    .push("1")
-                    .push_bind(Timestamp(job.run_at))
-                    .push("0")
-                    .push_bind(i64::from(job.attempts_max))
-                    .push("0")
-                    .push("0")
-                    .push_bind(job.note.as_str())
-                    .push_bind(Timestamp(job.created_at))
-                    .push_bind(Timestamp(job.created_at));
-            });
-            query.push(" ON CONFLICT (kind, idempotency_key) DO NOTHING RETURNING id");
-            query.build_query_scalar().fetch_all(connection).await?
-        });
-        inserted.extend(ids.into_iter().map(JobId));
+    fn each<'a, T>(jobs: &'a [NewJob], value: impl Fn(&'a NewJob) -> T) -> Vec<T> {
+        jobs.iter().map(value).collect()
     }
-    Ok(inserted)
+    let created = each(jobs, |job| job.created_at);
+    let rows = Rows {
+        before: "INSERT INTO jobs (id, kind, priority, partition_key, idempotency_key, payload, payload_sha256, source, state, version, \
+               run_at, attempt, attempts_max, rescues, lease_epoch, note, created_at, updated_at) ",
+        columns: vec![
+            Column::Uuids(each(jobs, |job| job.id.0)),
+            Column::Texts(each(jobs, |job| job.kind.as_str())),
+            Column::SmallNumbers(each(jobs, |job| job.priority.as_i16())),
+            Column::Texts(each(jobs, |job| {
+                job.partition.as_deref().unwrap_or_default()
+            })),
+            Column::Texts(each(jobs, |job| job.idempotency_key.as_str())),
+            Column::Texts(each(jobs, |job| job.payload.as_str())),
+            Column::Texts(each(jobs, |job| job.payload_sha256.as_str())),
+            Column::Texts(each(jobs, |job| job.source.as_str())),
+            Column::Texts(each(jobs, |_| JobState::Ready.as_str())),
+            Column::Numbers(each(jobs, |_| 1)),
+            Column::Instants(each(jobs, |job| job.run_at)),
+            Column::Numbers(each(jobs, |_| 0)),
+            Column::Numbers(each(jobs, |job| i64::from(job.attempts_max))),
+            Column::Numbers(each(jobs, |_| 0)),
+            Column::Numbers(each(jobs, |_| 0)),
+            Column::Texts(each(jobs, |job| job.note.as_str())),
+            Column::Instants(created.clone()),
+            Column::Instants(created),
+        ],
+        after: " ON CONFLICT (kind, idempotency_key) DO NOTHING RETURNING id",
+    };
+    let inserted: Vec<(Uuid,)> = rows.fetch(tx).await?;
+    Ok(inserted.into_iter().map(|(id,)| JobId(id)).collect())
 }
 
 /// The jobs that hold these keys.
@@ -197,35 +223,123 @@ pub async fn find_by_keys(
     Ok(found)
 }
 
-/// Ids of up to `limit` due jobs of one kind, the most urgent and then the oldest first; on
-/// Postgres they are locked, and rows that another daemon locked are passed over.
-pub async fn lock_due(
-    tx: &mut Tx,
-    kind: JobKind,
-    now: DateTime<Utc>,
-    limit: usize,
-) -> Result<Vec<JobId>, StoreError> {
-    let mut due = Vec::new();
-    for priority in Priority::ALL {
-        let room = limit.saturating_sub(due.len());
-        if room == 0 {
-            break;
-        }
-        let ids: Vec<Uuid> = on_both!(tx, Db, connection => {
-            sqlx::query_scalar(DUE.text::<Db>())
-                .bind(kind.as_str())
-                .bind(priority.as_i16())
-                .bind(Timestamp(now))
-                .bind(bound(room))
-                .fetch_all(connection)
-                .await?
-        });
-        due.extend(ids.into_iter().map(JobId));
-    }
-    Ok(due)
+/// A due job and whose work it is; the empty partition is nobody's in particular.
+#[derive(Clone, Debug, FromRow)]
+struct DueRow {
+    id: Uuid,
+    partition_key: String,
 }
 
-/// Leases the given ready jobs to `worker` until `until`, each under the next epoch.
+/// A due job and whose work it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The job.
+    pub id: JobId,
+    /// Whose; empty for nobody's in particular.
+    pub partition: String,
+}
+
+impl From<DueRow> for Due {
+    fn from(row: DueRow) -> Self {
+        Self {
+            id: JobId(row.id),
+            partition: row.partition_key,
+        }
+    }
+}
+
+/// Which jobs are meant by a claim.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// Of this kind.
+    pub kind: JobKind,
+    /// Of this priority.
+    pub priority: Priority,
+    /// Due by now.
+    pub now: DateTime<Utc>,
+}
+
+/// Up to `limit` due jobs, the oldest first; on Postgres they are locked, and rows that another daemon locked are
+/// passed over.
+pub async fn lock_due(tx: &mut Tx, claim: Claim, limit: usize) -> Result<Vec<Due>, StoreError> {
+    let rows: Vec<DueRow> = on_both!(tx, Db, connection => {
+        sqlx::query_as(DUE.text::<Db>())
+            .bind(claim.kind.as_str())
+            .bind(claim.priority.as_i16())
+            .bind(Timestamp(claim.now))
+            .bind(bound(limit))
+            .fetch_all(connection)
+            .await?
+    });
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// Up to `limit` due jobs of one partition, like [`lock_due`].
+pub async fn lock_due_of_partition(
+    tx: &mut Tx,
+    claim: Claim,
+    partition: &str,
+    limit: usize,
+) -> Result<Vec<Due>, StoreError> {
+    let rows: Vec<DueRow> = on_both!(tx, Db, connection => {
+        sqlx::query_as(DUE_OF_PARTITION.text::<Db>())
+            .bind(claim.kind.as_str())
+            .bind(claim.priority.as_i16())
+            .bind(Timestamp(claim.now))
+            .bind(bound(limit))
+            .bind(partition)
+            .fetch_all(connection)
+            .await?
+    });
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// Up to `limit` partitions with waiting work, from `from` on in the order of their names, each with whether some of
+/// it is due.
+pub async fn partitions(
+    tx: &mut Tx,
+    claim: Claim,
+    from: &str,
+    limit: usize,
+) -> Result<Vec<(String, bool)>, StoreError> {
+    Ok(on_both!(tx, Db, connection => {
+        sqlx::query_as(PARTITIONS.text::<Db>())
+            .bind(claim.kind.as_str())
+            .bind(claim.priority.as_i16())
+            .bind(from)
+            .bind(bound(limit))
+            .bind(Timestamp(claim.now))
+            .fetch_all(connection)
+            .await?
+    }))
+}
+
+/// How many jobs of a kind run now, by partition.
+pub async fn running(tx: &mut Tx, kind: JobKind) -> Result<Vec<(String, usize)>, StoreError> {
+    let rows: Vec<(String, i64)> = on_both!(tx, Db, connection => {
+        sqlx::query_as(RUNNING.text::<Db>()).bind(kind.as_str()).fetch_all(connection).await?
+    });
+    Ok(rows
+        .into_iter()
+        .map(|(partition, count)| (partition, usize::try_from(count).unwrap_or(usize::MAX)))
+        .collect())
+}
+
+/// Lets one daemon at a time lease jobs of a kind until the transaction ends, so that a limit over all of them holds.
+pub async fn lock_kind(tx: &mut Tx, kind: JobKind) -> Result<(), StoreError> {
+    if let Tx::Postgres(transaction) = tx {
+        in_time(async {
+            Ok(sqlx::query(LOCK_KIND)
+                .bind(kind.as_str())
+                .execute(&mut **transaction)
+                .await?)
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Leases the given ready jobs, which the caller has locked, to `worker` until `until`, each under the next epoch.
 pub async fn lease(
     tx: &mut Tx,
     ids: &[JobId],
@@ -233,28 +347,23 @@ pub async fn lease(
     until: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<Vec<Job>, StoreError> {
-    let mut leased = Vec::with_capacity(ids.len());
-    for chunk in ids.chunks(CHUNK_ROWS_MAX) {
-        let rows: Vec<JobRow> = on_both!(tx, Db, connection => {
-            let mut query = QueryBuilder::<Db>::new(
-                "UPDATE jobs SET state = 'running', version = version + 1, attempt = attempt + 1, \
-                 lease_epoch = lease_epoch + 1, lease_worker = ",
-            );
-            query.push_bind(worker).push(", lease_until = ").push_bind(Timestamp(until));
-            query.push(", note = 'leased', updated_at = ").push_bind(Timestamp(now));
-            query.push(" WHERE state = 'ready' AND id IN (");
-            let mut list = query.separated(", ");
-            for id in chunk {
-                list.push_bind(id.0);
-            }
-            query.push(concat!(") RETURNING ", job_columns!()));
-            query.build_query_as().fetch_all(connection).await?
-        });
-        for row in rows {
-            leased.push(row.try_into()?);
-        }
-    }
-    Ok(leased)
+    let rows = Rows {
+        before: "WITH told (job_id, worker, until, at) AS (",
+        columns: vec![
+            Column::Uuids(ids.iter().map(|id| id.0).collect()),
+            Column::Texts(vec![worker; ids.len()]),
+            Column::Instants(vec![until; ids.len()]),
+            Column::Instants(vec![now; ids.len()]),
+        ],
+        after: concat!(
+            ") UPDATE jobs SET state = 'running', version = version + 1, attempt = attempt + 1, \
+             lease_epoch = lease_epoch + 1, lease_worker = told.worker, lease_until = told.until, note = 'leased', \
+             updated_at = told.at FROM told WHERE id = told.job_id AND state = 'ready' RETURNING ",
+            job_columns!()
+        ),
+    };
+    let leased: Vec<JobRow> = rows.fetch(tx).await?;
+    leased.into_iter().map(TryInto::try_into).collect()
 }
 
 /// Extends the leases that are still held and returns whose they are; a missing id was lost. With
@@ -264,43 +373,82 @@ pub async fn renew(
     held: &[(JobId, i64)],
     until: DateTime<Utc>,
 ) -> Result<Vec<JobId>, StoreError> {
-    let mut renewed = Vec::with_capacity(held.len());
-    for chunk in held.chunks(CHUNK_ROWS_MAX) {
-        let ids: Vec<Uuid> = on_both!(tx, Db, connection => {
-            let mut query = QueryBuilder::<Db>::new("UPDATE jobs SET lease_until = ");
-            query.push_bind(Timestamp(until));
-            query.push(" WHERE state IN ('running', 'cancelling') AND (id, lease_epoch) IN (");
-            query.push_values(chunk, |mut row, (id, epoch)| {
-                row.push_bind(id.0).push_bind(*epoch);
-            });
-            query.push(") RETURNING id");
-            query.build_query_scalar().fetch_all(connection).await?
-        });
-        renewed.extend(ids.into_iter().map(JobId));
-    }
-    Ok(renewed)
+    let rows = Rows {
+        before: "WITH told (job_id, epoch, until) AS (",
+        columns: vec![
+            Column::Uuids(held.iter().map(|(id, _)| id.0).collect()),
+            Column::Numbers(held.iter().map(|(_, epoch)| *epoch).collect()),
+            Column::Instants(vec![until; held.len()]),
+        ],
+        after: ") UPDATE jobs SET lease_until = told.until FROM told \
+                WHERE id = told.job_id AND lease_epoch = told.epoch AND state IN ('running', 'cancelling') \
+                RETURNING id",
+    };
+    lock_in_order(tx, held.iter().map(|(id, _)| *id)).await?;
+    let renewed: Vec<(Uuid,)> = rows.fetch(tx).await?;
+    Ok(renewed.into_iter().map(|(id,)| JobId(id)).collect())
 }
 
-/// Marks a leased job done; `None` when the lease was lost, or the job was woken while it ran. Returns its new version
-/// and attempt.
-pub async fn finish(
+/// A run's end, about to be recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct RunEnd<'a> {
+    /// The job.
+    pub id: JobId,
+    /// The lease under which it ran.
+    pub epoch: i64,
+    /// How it ended, for people.
+    pub note: &'a str,
+}
+
+/// Marks leased jobs done, all of them in one statement, and returns those that were, with their new version and
+/// attempt. One that is missing had lost its lease or was woken while it ran.
+pub async fn finish_all(
     tx: &mut Tx,
-    id: JobId,
-    epoch: i64,
-    note: &str,
+    ends: &[RunEnd<'_>],
     now: DateTime<Utc>,
-) -> Result<Option<(i64, u32)>, StoreError> {
-    let row: Option<(i64, i64)> = on_both!(tx, Db, connection => {
-        sqlx::query_as(FINISH.text::<Db>())
-            .bind(id.0)
-            .bind(epoch)
-            .bind(words(note))
-            .bind(Timestamp(now))
-            .fetch_optional(connection)
-            .await?
-    });
-    row.map(|(version, attempt)| Ok((version, count("attempt", attempt)?)))
-        .transpose()
+) -> Result<Vec<(JobId, i64, u32)>, StoreError> {
+    let rows = Rows {
+        before: "WITH told (job_id, epoch, words, at) AS (",
+        columns: vec![
+            Column::Uuids(ends.iter().map(|end| end.id.0).collect()),
+            Column::Numbers(ends.iter().map(|end| end.epoch).collect()),
+            Column::Owned(ends.iter().map(|end| words(end.note)).collect()),
+            Column::Instants(vec![now; ends.len()]),
+        ],
+        after: ") UPDATE jobs SET state = 'done', version = version + 1, lease_worker = NULL, lease_until = NULL, \
+                note = told.words, updated_at = told.at FROM told \
+                WHERE id = told.job_id AND lease_epoch = told.epoch \
+                AND (state = 'running' AND woken_at IS NULL OR state = 'cancelling') \
+                RETURNING id, version, attempt",
+    };
+    lock_in_order(tx, ends.iter().map(|end| end.id)).await?;
+    let finished: Vec<(Uuid, i64, i64)> = rows.fetch(tx).await?;
+    finished
+        .into_iter()
+        .map(|(id, version, attempt)| Ok((JobId(id), version, count("attempt", attempt)?)))
+        .collect()
+}
+
+/// Locks jobs in the order of their ids, so that two who change many at a time wait for each other and never
+/// crosswise. SQLite has one writer at a time.
+async fn lock_in_order(
+    tx: &mut Tx,
+    ids: impl Iterator<Item = JobId> + Send,
+) -> Result<(), StoreError> {
+    if let Tx::Postgres(transaction) = tx {
+        let ids: Vec<Uuid> = ids.map(|id| id.0).collect();
+        if ids.len() < 2 {
+            return Ok(());
+        }
+        in_time(async {
+            Ok(sqlx::query(LOCK_IN_ORDER)
+                .bind(ids)
+                .execute(&mut **transaction)
+                .await?)
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// The job, locked, if this epoch still holds it.
@@ -321,6 +469,26 @@ pub async fn lock(tx: &mut Tx, id: JobId) -> Result<Option<Job>, StoreError> {
         sqlx::query_as(LOCK.text::<Db>()).bind(id.0).fetch_optional(connection).await?
     });
     row.map(TryInto::try_into).transpose()
+}
+
+/// These jobs, locked one after the other in the order of their ids.
+pub async fn lock_all(tx: &mut Tx, ids: &[JobId]) -> Result<Vec<Job>, StoreError> {
+    let mut locked = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK_ROWS_MAX) {
+        let rows: Vec<JobRow> = on_both!(tx, Db, connection => {
+            let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", job_columns!(), " FROM jobs WHERE id IN ("));
+            let mut list = query.separated(", ");
+            for id in chunk {
+                list.push_bind(id.0);
+            }
+            query.push(") ORDER BY id").push(LOCKED.text::<Db>());
+            query.build_query_as().fetch_all(connection).await?
+        });
+        for row in rows {
+            locked.push(row.try_into()?);
+        }
+    }
+    Ok(locked)
 }
 
 /// The job, if it is known.
@@ -399,8 +567,35 @@ pub async fn lock_lapsed(
     Ok(lapsed)
 }
 
-/// The earliest instant at which a waiting job of this kind may run.
+/// Up to `limit` jobs that this worker holds, locked; like [`lock_lapsed`] kind by kind.
+pub async fn lock_of_worker(
+    tx: &mut Tx,
+    worker: &str,
+    limit: usize,
+) -> Result<Vec<Job>, StoreError> {
+    let mut held = Vec::new();
+    for kind in JobKind::ALL {
+        let room = limit.saturating_sub(held.len());
+        let rows: Vec<JobRow> = on_both!(tx, Db, connection => {
+            sqlx::query_as(OF_WORKER.text::<Db>())
+                .bind(worker)
+                .bind(kind.as_str())
+                .bind(bound(room))
+                .fetch_all(connection)
+                .await?
+        });
+        for row in rows {
+            held.push(row.try_into()?);
+        }
+    }
+    Ok(held)
+}
+
+/// The earliest instant at which a waiting job of this kind may run; none while people paused it.
 pub async fn next_run_at(tx: &mut Tx, kind: JobKind) -> Result<Option<DateTime<Utc>>, StoreError> {
+    if queues::is_paused(tx, kind).await? {
+        return Ok(None);
+    }
     let mut earliest: Option<DateTime<Utc>> = None;
     for priority in Priority::ALL {
         let next: Option<Timestamp> = on_both!(tx, Db, connection => {
@@ -517,7 +712,7 @@ struct JobRow {
     id: Uuid,
     kind: String,
     priority: i16,
-    partition_key: Option<String>,
+    partition_key: String,
     idempotency_key: String,
     payload: String,
     source: String,
@@ -546,7 +741,7 @@ impl TryFrom<JobRow> for Job {
             kind: parse("kind", &row.kind)?,
             priority: Priority::from_i16(row.priority)
                 .ok_or_else(|| StoreError::corrupt("priority", row.priority))?,
-            partition: row.partition_key,
+            partition: Some(row.partition_key).filter(|partition| !partition.is_empty()),
             idempotency_key: row.idempotency_key,
             payload: row.payload,
             source: row.source,

@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use clearday_jobs::{ChannelName, Currency, JobId, Money};
+use clearday_jobs::{ChannelName, Currency, JobId, MerchantId, Money};
 use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
 
+use super::columns::{Column, Rows};
 use super::jobs::{bound, parse};
 use super::statement::statements;
 use super::{StoreError, Timestamp, Tx, on_both};
@@ -17,11 +18,9 @@ use crate::clock::Ids;
 use crate::domain::ledger::booking::KnownFact;
 use crate::domain::ledger::{Account, Entry, Fact, FactKey, FactKind, Posting};
 
-/// Entries per statement: with eleven values each this stays below SQLite's 32,766.
+/// Entries per statement.
 pub const CHUNK_ENTRIES_MAX: usize = 1_000;
-/// Postings per statement, with eight values each.
-const CHUNK_POSTINGS_MAX: usize = 2_000;
-/// Facts per statement, with ten values each.
+/// Numbers of facts that one statement asks for.
 const CHUNK_FACTS_MAX: usize = 1_000;
 
 macro_rules! entry_columns {
@@ -108,9 +107,24 @@ pub async fn append(
     ids: &Ids,
     now: DateTime<Utc>,
 ) -> Result<Vec<Appended>, StoreError> {
+    let entries: Vec<(JobContext, &Entry)> =
+        entries.iter().map(|entry| (on_behalf, entry)).collect();
+    append_each(tx, &entries, ids, now).await
+}
+
+/// Appends entries of several jobs with their postings; the answers are in their order.
+///
+/// # Errors
+/// [`StoreError::LedgerConflict`] when one is booked already with another content.
+pub async fn append_each(
+    tx: &mut Tx,
+    entries: &[(JobContext, &Entry)],
+    ids: &Ids,
+    now: DateTime<Utc>,
+) -> Result<Vec<Appended>, StoreError> {
     let mut appended = Vec::with_capacity(entries.len());
     for chunk in entries.chunks(CHUNK_ENTRIES_MAX) {
-        append_chunk(tx, chunk, on_behalf, ids, now, &mut appended).await?;
+        append_chunk(tx, chunk, ids, now, &mut appended).await?;
     }
     Ok(appended)
 }
@@ -119,26 +133,27 @@ pub async fn append(
 struct Sealed<'a> {
     id: Uuid,
     sha256: String,
+    job_id: Option<JobId>,
     entry: &'a Entry,
 }
 
 async fn append_chunk(
     tx: &mut Tx,
-    chunk: &[Entry],
-    on_behalf: JobContext,
+    chunk: &[(JobContext, &Entry)],
     ids: &Ids,
     now: DateTime<Utc>,
     appended: &mut Vec<Appended>,
 ) -> Result<(), StoreError> {
     let sealed: Vec<Sealed<'_>> = chunk
         .iter()
-        .map(|entry| Sealed {
+        .map(|(on_behalf, entry)| Sealed {
             id: ids.uuid(),
             sha256: entry.sha256(),
+            job_id: on_behalf.job_id,
             entry,
         })
         .collect();
-    let inserted = insert_entries(tx, &sealed, on_behalf, now).await?;
+    let inserted = insert_entries(tx, &sealed, now).await?;
     if u64::try_from(sealed.len()).is_ok_and(|wanted| wanted == inserted) {
         insert_postings(tx, &sealed).await?;
         appended.extend(sealed.iter().map(|it| Appended::New(it.id)));
@@ -164,62 +179,61 @@ async fn append_chunk(
 async fn insert_entries(
     tx: &mut Tx,
     entries: &[Sealed<'_>],
-    on_behalf: JobContext,
     now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
-    if entries.is_empty() {
-        return Ok(0);
+    fn each<'a, T>(entries: &'a [Sealed<'a>], value: impl Fn(&'a Sealed<'a>) -> T) -> Vec<T> {
+        entries.iter().map(value).collect()
     }
-    Ok(on_both!(tx, Db, connection => {
-        let mut query = QueryBuilder::<Db>::new(concat!(
-            "INSERT INTO journal_entries (", entry_columns!(), ") "
-        ));
-        query.push_values(entries, |mut row, sealed| {
-            let entry = sealed.entry;
-            row.push_bind(sealed.id)
-                .push_bind(entry.identity.as_str())
-                .push_bind(entry.event.as_str())
-                .push_bind(entry.accounting_on.to_string())
-                .push_bind(entry.merchant_id.as_ref().map(clearday_jobs::MerchantId::as_str))
-                .push_bind(entry.subject.as_str())
-                .push_bind(entry.currency().code())
-                .push_bind(bound(entry.postings().len()))
-                .push_bind(sealed.sha256.as_str())
-                .push_bind(on_behalf.job_id.map(|id| id.0))
-                .push_bind(Timestamp(now));
-        });
-        query.push(" ON CONFLICT (identity) DO NOTHING");
-        query.build().execute(connection).await?.rows_affected()
-    }))
+    let rows = Rows {
+        before: concat!("INSERT INTO journal_entries (", entry_columns!(), ") "),
+        columns: vec![
+            Column::Uuids(each(entries, |it| it.id)),
+            Column::Texts(each(entries, |it| it.entry.identity.as_str())),
+            Column::Texts(each(entries, |it| it.entry.event.as_str())),
+            Column::Owned(each(entries, |it| it.entry.accounting_on.to_string())),
+            Column::OptionalTexts(each(entries, |it| {
+                it.entry.merchant_id.as_ref().map(MerchantId::as_str)
+            })),
+            Column::Texts(each(entries, |it| it.entry.subject.as_str())),
+            Column::Texts(each(entries, |it| it.entry.currency().code())),
+            Column::Numbers(each(entries, |it| bound(it.entry.postings().len()))),
+            Column::Texts(each(entries, |it| it.sha256.as_str())),
+            Column::OptionalUuids(each(entries, |it| it.job_id.map(|id| id.0))),
+            Column::Instants(each(entries, |_| now)),
+        ],
+        after: " ON CONFLICT (identity) DO NOTHING",
+    };
+    rows.execute(tx).await
 }
 
 async fn insert_postings(tx: &mut Tx, entries: &[Sealed<'_>]) -> Result<(), StoreError> {
-    let postings: Vec<(Uuid, i64, &Posting)> = entries
+    type Numbered<'a> = (Uuid, i64, &'a Posting);
+    fn each<'a, T>(postings: &'a [Numbered<'a>], value: impl Fn(&'a Numbered<'a>) -> T) -> Vec<T> {
+        postings.iter().map(value).collect()
+    }
+    let postings: Vec<Numbered<'_>> = entries
         .iter()
         .flat_map(|it| {
             let numbered = (1_i64..).zip(it.entry.postings());
             numbered.map(|(line, posting)| (it.id, line, posting))
         })
         .collect();
-    for chunk in postings.chunks(CHUNK_POSTINGS_MAX) {
-        on_both!(tx, Db, connection => {
-            let mut query = QueryBuilder::<Db>::new(
-                "INSERT INTO postings (entry_id, line, debit_account, debit_owner, credit_account, credit_owner, \
-                 amount_minor, currency) ",
-            );
-            query.push_values(chunk, |mut row, (entry_id, line, posting)| {
-                row.push_bind(*entry_id)
-                    .push_bind(*line)
-                    .push_bind(posting.debit().account.as_str())
-                    .push_bind(posting.debit().owner.as_str())
-                    .push_bind(posting.credit().account.as_str())
-                    .push_bind(posting.credit().owner.as_str())
-                    .push_bind(posting.amount().minor_units())
-                    .push_bind(posting.amount().currency().code());
-            });
-            query.build().execute(connection).await?;
-        });
-    }
+    let rows = Rows {
+        before: "INSERT INTO postings (entry_id, line, debit_account, debit_owner, credit_account, credit_owner, amount_minor, \
+               currency) ",
+        columns: vec![
+            Column::Uuids(each(&postings, |(entry_id, ..)| *entry_id)),
+            Column::Numbers(each(&postings, |(_, line, _)| *line)),
+            Column::Texts(each(&postings, |(.., it)| it.debit().account.as_str())),
+            Column::Texts(each(&postings, |(.., it)| it.debit().owner.as_str())),
+            Column::Texts(each(&postings, |(.., it)| it.credit().account.as_str())),
+            Column::Texts(each(&postings, |(.., it)| it.credit().owner.as_str())),
+            Column::Numbers(each(&postings, |(.., it)| it.amount().minor_units())),
+            Column::Texts(each(&postings, |(.., it)| it.amount().currency().code())),
+        ],
+        after: "",
+    };
+    rows.execute(tx).await?;
     Ok(())
 }
 
@@ -568,32 +582,29 @@ pub async fn book_facts(
     facts: &[(&Fact, Option<Uuid>)],
     now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
-    let mut booked = 0_u64;
-    for chunk in facts.chunks(CHUNK_FACTS_MAX) {
-        let written = on_both!(tx, Db, connection => {
-            let mut query = QueryBuilder::<Db>::new(concat!("INSERT INTO money_facts (", fact_columns!(), ") "));
-            query.push_values(chunk, |mut row, (fact, entry_id)| {
-                row.push_bind(fact.key.account.as_str())
-                    .push_bind(fact.key.kind.as_str())
-                    .push_bind(fact.key.external_no.as_str())
-                    .push_bind(fact.amount.minor_units())
-                    .push_bind(fact.amount.currency().code())
-                    .push_bind(Timestamp(fact.occurred_at))
-                    .push_bind(fact.source.as_str())
-                    .push_bind(fact.evidence.as_str())
-                    .push_bind(*entry_id)
-                    .push_bind(Timestamp(now));
-            });
-            query.push(
-                " ON CONFLICT (account, kind, external_no) DO UPDATE SET entry_id = excluded.entry_id \
-                 WHERE money_facts.entry_id IS NULL AND money_facts.source <> 'record' \
-                 AND money_facts.amount_minor = excluded.amount_minor AND money_facts.currency = excluded.currency",
-            );
-            query.build().execute(connection).await?.rows_affected()
-        });
-        booked = booked.saturating_add(written);
+    type Booked<'a> = (&'a Fact, Option<Uuid>);
+    fn each<'a, T>(facts: &'a [Booked<'a>], value: impl Fn(&'a Booked<'a>) -> T) -> Vec<T> {
+        facts.iter().map(value).collect()
     }
-    Ok(booked)
+    let rows = Rows {
+        before: concat!("INSERT INTO money_facts (", fact_columns!(), ") "),
+        columns: vec![
+            Column::Texts(each(facts, |(fact, _)| fact.key.account.as_str())),
+            Column::Texts(each(facts, |(fact, _)| fact.key.kind.as_str())),
+            Column::Texts(each(facts, |(fact, _)| fact.key.external_no.as_str())),
+            Column::Numbers(each(facts, |(fact, _)| fact.amount.minor_units())),
+            Column::Texts(each(facts, |(fact, _)| fact.amount.currency().code())),
+            Column::Instants(each(facts, |(fact, _)| fact.occurred_at)),
+            Column::Texts(each(facts, |(fact, _)| fact.source.as_str())),
+            Column::Texts(each(facts, |(fact, _)| fact.evidence.as_str())),
+            Column::OptionalUuids(each(facts, |(_, entry_id)| *entry_id)),
+            Column::Instants(each(facts, |_| now)),
+        ],
+        after: " ON CONFLICT (account, kind, external_no) DO UPDATE SET entry_id = excluded.entry_id \
+               WHERE money_facts.entry_id IS NULL AND money_facts.source <> 'record' \
+               AND money_facts.amount_minor = excluded.amount_minor AND money_facts.currency = excluded.currency",
+    };
+    rows.execute(tx).await
 }
 
 /// A fact as it is kept.

@@ -15,6 +15,9 @@ pub mod audit;
 pub mod authorizations;
 pub mod bank_lines;
 pub mod bookings;
+pub mod bulk;
+mod columns;
+pub mod daemons;
 mod error;
 pub mod events;
 mod gate;
@@ -27,6 +30,7 @@ pub mod order_imports;
 pub mod orders;
 pub mod overview;
 pub mod partners;
+pub mod queues;
 pub mod reconciliations;
 pub mod records;
 pub mod rejections;
@@ -160,24 +164,22 @@ impl Store {
         }
     }
 
+    /// Like [`Store::connect`], but a Postgres need not be there yet: it is asked when it is needed.
+    ///
+    /// # Errors
+    /// [`StoreError::Url`] for another kind of URL, and where a SQLite file cannot be opened.
+    pub async fn prepare(url: &str, connections_max: u32) -> Result<Self, StoreError> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            let (pool, options) = postgres(url, connections_max)?;
+            Ok(Self::Postgres(pool.connect_lazy_with(options)))
+        } else {
+            Self::connect(url, connections_max).await
+        }
+    }
+
     async fn connect_postgres(url: &str, connections_max: u32) -> Result<Self, StoreError> {
-        let timeout_ms = STATEMENT_TIMEOUT.as_millis().to_string();
-        let options = PgConnectOptions::from_str(url)
-            .map_err(StoreError::from)?
-            .application_name("clearday")
-            .options([
-                ("statement_timeout", timeout_ms.as_str()),
-                ("lock_timeout", timeout_ms.as_str()),
-                ("idle_in_transaction_session_timeout", timeout_ms.as_str()),
-                ("timezone", "UTC"),
-            ])
-            .disable_statement_logging();
-        let pool = PgPoolOptions::new()
-            .max_connections(connections_max)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options)
-            .await?;
-        Ok(Self::Postgres(pool))
+        let (pool, options) = postgres(url, connections_max)?;
+        Ok(Self::Postgres(pool.connect_with(options).await?))
     }
 
     async fn connect_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
@@ -269,6 +271,18 @@ impl Store {
         };
         let fate = gate.enter(access).await;
         Some((Arc::clone(gate), fate))
+    }
+
+    /// Waits at the gate for another task of this process; `false` at once where there is no gate.
+    pub(crate) async fn stand_by(&self) -> bool {
+        let Self::Sqlite {
+            gate: Some(gate), ..
+        } = self
+        else {
+            return false;
+        };
+        gate.stand_by().await;
+        true
     }
 
     /// Opens the SQLite file at `path`, creating it where it is missing.
@@ -376,6 +390,27 @@ impl Store {
     }
 }
 
+fn postgres(
+    url: &str,
+    connections_max: u32,
+) -> Result<(PgPoolOptions, PgConnectOptions), StoreError> {
+    let timeout_ms = STATEMENT_TIMEOUT.as_millis().to_string();
+    let options = PgConnectOptions::from_str(url)
+        .map_err(StoreError::from)?
+        .application_name("clearday")
+        .options([
+            ("statement_timeout", timeout_ms.as_str()),
+            ("lock_timeout", timeout_ms.as_str()),
+            ("idle_in_transaction_session_timeout", timeout_ms.as_str()),
+            ("timezone", "UTC"),
+        ])
+        .disable_statement_logging();
+    let pool = PgPoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(ACQUIRE_TIMEOUT);
+    Ok((pool, options))
+}
+
 /// Every fixed statement with the file and the name it has there, for the test that prepares them
 /// all on both databases.
 pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
@@ -385,6 +420,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("authorizations", authorizations::STATEMENTS),
         ("bank_lines", bank_lines::STATEMENTS),
         ("bookings", bookings::STATEMENTS),
+        ("daemons", daemons::STATEMENTS),
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),
         ("ledger", ledger::STATEMENTS),
@@ -394,6 +430,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("orders", orders::STATEMENTS),
         ("order_imports", order_imports::STATEMENTS),
         ("partners", partners::STATEMENTS),
+        ("queues", queues::STATEMENTS),
         ("reconciliations", reconciliations::STATEMENTS),
         ("overview", overview::STATEMENTS),
         ("records", records::STATEMENTS),

@@ -2,12 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use clearday_jobs::{Currency, Money, Reference};
-use sqlx::{FromRow, PgConnection, QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
 
+use super::columns::{Column, Rows};
 use super::jobs::{bound, parse};
 use super::statement::statements;
-use super::{StoreError, Timestamp, Tx, in_time, on_both};
+use super::{StoreError, Timestamp, Tx, on_both};
 use crate::domain::record::{Coupon, Record, RecordKind};
 
 /// Records per statement: with fourteen values each this stays below SQLite's 32,766.
@@ -23,32 +24,17 @@ enum OnConflict {
     Update,
 }
 
-macro_rules! insert_columns {
-    () => {
-        "INSERT INTO records (kind, record_no, channel, channel_trade_no, merchant_id, amount_minor, currency, \
-         fee_minor, status, occurred_at, original_record_no, coupon_minor, coupon_funder, imported_at) "
-    };
-}
-
-/// Postgres takes a column at a time: one plan and fourteen values, however many records.
-macro_rules! from_columns {
-    () => {
-        "SELECT told.*, $14 FROM UNNEST($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::BIGINT[], \
-         $7::TEXT[], $8::BIGINT[], $9::TEXT[], $10::TIMESTAMPTZ[], $11::TEXT[], $12::BIGINT[], $13::TEXT[]) AS told "
-    };
-}
-
 /// Postgres locks the row it meets, whatever the condition says, so that two writers who go in the order of keys
 /// wait for each other and never crosswise.
 macro_rules! keep {
     () => {
-        "ON CONFLICT (kind, record_no) DO UPDATE SET imported_at = records.imported_at WHERE FALSE"
+        " ON CONFLICT (kind, record_no) DO UPDATE SET imported_at = records.imported_at WHERE FALSE"
     };
 }
 
 macro_rules! take_over {
     () => {
-        "ON CONFLICT (kind, record_no) DO UPDATE SET channel_trade_no = excluded.channel_trade_no, \
+        " ON CONFLICT (kind, record_no) DO UPDATE SET channel_trade_no = excluded.channel_trade_no, \
          fee_minor = excluded.fee_minor, status = excluded.status, occurred_at = excluded.occurred_at, \
          imported_at = excluded.imported_at, reconciled_run_id = CASE \
          WHEN records.status = excluded.status AND records.fee_minor = excluded.fee_minor \
@@ -60,16 +46,8 @@ impl OnConflict {
     /// What ends a list of rows.
     const fn clause(self) -> &'static str {
         match self {
-            Self::Keep => concat!(" ", keep!()),
-            Self::Update => concat!(" ", take_over!()),
-        }
-    }
-
-    /// Postgres' whole statement.
-    const fn of_columns(self) -> &'static str {
-        match self {
-            Self::Keep => concat!(insert_columns!(), from_columns!(), keep!()),
-            Self::Update => concat!(insert_columns!(), from_columns!(), take_over!()),
+            Self::Keep => keep!(),
+            Self::Update => take_over!(),
         }
     }
 }
@@ -100,74 +78,34 @@ async fn write(
     on_conflict: OnConflict,
     now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
-    if records.is_empty() {
-        return Ok(0);
-    }
-    match tx {
-        Tx::Postgres(transaction) => {
-            in_time(write_columns(transaction, records, on_conflict, now)).await
-        }
-        Tx::Sqlite(transaction) => {
-            in_time(write_rows(transaction, records, on_conflict, now)).await
-        }
-    }
-}
-
-async fn write_columns(
-    connection: &mut PgConnection,
-    records: &[&Record],
-    on_conflict: OnConflict,
-    now: DateTime<Utc>,
-) -> Result<u64, StoreError> {
-    let query = sqlx::query(on_conflict.of_columns())
-        .bind(column(records, |it| it.kind.as_str()))
-        .bind(column(records, |it| it.record_no.as_str()))
-        .bind(column(records, |it| it.channel.as_str()))
-        .bind(column(records, |it| text_of(it.channel_trade_no.as_ref())))
-        .bind(column(records, |it| it.merchant_id.as_str()))
-        .bind(column(records, |it| it.amount.minor_units()))
-        .bind(column(records, |it| it.amount.currency().code()))
-        .bind(column(records, |it| it.fee.minor_units()))
-        .bind(column(records, |it| it.status.as_str()))
-        .bind(column(records, |it| it.occurred_at.to_utc()))
-        .bind(column(records, |it| {
-            text_of(it.original_record_no.as_ref())
-        }))
-        .bind(column(records, coupon_minor))
-        .bind(column(records, coupon_funder))
-        .bind(Timestamp(now));
-    Ok(query.execute(connection).await?.rows_affected())
+    let rows = Rows {
+        before: "INSERT INTO records (kind, record_no, channel, channel_trade_no, merchant_id, amount_minor, currency, fee_minor, \
+               status, occurred_at, original_record_no, coupon_minor, coupon_funder, imported_at) ",
+        columns: vec![
+            Column::Texts(column(records, |it| it.kind.as_str())),
+            Column::Texts(column(records, |it| it.record_no.as_str())),
+            Column::Texts(column(records, |it| it.channel.as_str())),
+            Column::OptionalTexts(column(records, |it| text_of(it.channel_trade_no.as_ref()))),
+            Column::Texts(column(records, |it| it.merchant_id.as_str())),
+            Column::Numbers(column(records, |it| it.amount.minor_units())),
+            Column::Texts(column(records, |it| it.amount.currency().code())),
+            Column::Numbers(column(records, |it| it.fee.minor_units())),
+            Column::Texts(column(records, |it| it.status.as_str())),
+            Column::Instants(column(records, |it| it.occurred_at.to_utc())),
+            Column::OptionalTexts(column(records, |it| {
+                text_of(it.original_record_no.as_ref())
+            })),
+            Column::OptionalNumbers(column(records, coupon_minor)),
+            Column::OptionalTexts(column(records, coupon_funder)),
+            Column::Instants(column(records, |_| now)),
+        ],
+        after: on_conflict.clause(),
+    };
+    rows.execute(tx).await
 }
 
 fn column<'a, T>(records: &[&'a Record], value: impl Fn(&'a Record) -> T) -> Vec<T> {
     records.iter().map(|record| value(record)).collect()
-}
-
-async fn write_rows(
-    connection: &mut SqliteConnection,
-    records: &[&Record],
-    on_conflict: OnConflict,
-    now: DateTime<Utc>,
-) -> Result<u64, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new(insert_columns!());
-    query.push_values(records, |mut row, record| {
-        row.push_bind(record.kind.as_str())
-            .push_bind(record.record_no.as_str())
-            .push_bind(record.channel.as_str())
-            .push_bind(text_of(record.channel_trade_no.as_ref()))
-            .push_bind(record.merchant_id.as_str())
-            .push_bind(record.amount.minor_units())
-            .push_bind(record.amount.currency().code())
-            .push_bind(record.fee.minor_units())
-            .push_bind(record.status.as_str())
-            .push_bind(Timestamp(record.occurred_at.to_utc()))
-            .push_bind(text_of(record.original_record_no.as_ref()))
-            .push_bind(coupon_minor(record))
-            .push_bind(coupon_funder(record))
-            .push_bind(Timestamp(now));
-    });
-    query.push(on_conflict.clause());
-    Ok(query.build().execute(connection).await?.rows_affected())
 }
 
 fn text_of(reference: Option<&Reference>) -> Option<&str> {

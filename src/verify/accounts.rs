@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use clearday_jobs::{ApprovalId, MerchantId};
-use serde_json::Value;
 
 use super::approvals::is_granted;
 use super::findings::Findings;
+use super::payouts::text_in;
 use crate::domain::approval::{Approval, ApprovalAction, ApprovalState};
 use crate::domain::bank_account::BankAccountChange;
 use crate::domain::merchant::{Merchant, Payee};
@@ -58,12 +58,10 @@ impl Accounts {
 
 /// The account that a payment is shown to go to.
 fn paid_in(approval: &Approval) -> Option<Payee> {
-    let shown: Value = serde_json::from_str(&approval.shown).ok()?;
-    let text = |field: &str| Some(shown.get(field)?.as_str()?.to_owned());
     Some(Payee {
-        bank: text("bank")?.parse().ok()?,
-        account_no: text("account_no")?,
-        account_name: text("account_name")?,
+        bank: text_in(&approval.shown, "bank")?.parse().ok()?,
+        account_no: text_in(&approval.shown, "account_no")?,
+        account_name: text_in(&approval.shown, "account_name")?,
     })
 }
 

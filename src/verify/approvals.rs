@@ -1,10 +1,10 @@
 //! Whatever is approved was approved as it was shown, by as many people as its rule asks.
 
 use clearday_jobs::Money;
-use serde_json::Value;
 
 use super::accounts::Accounts;
 use super::findings::Findings;
+use super::payouts::text_in;
 use crate::domain::approval::{Approval, ApprovalRule, ApprovalState, is_same_person};
 use crate::domain::audit::{AuditAction, AuditRow};
 use crate::domain::digest::hex_sha256;
@@ -87,13 +87,9 @@ fn check_signatures(approval: &Approval, told: &[AuditRow], findings: &mut Findi
 }
 
 fn is_about(row: &AuditRow, approval: &Approval) -> bool {
-    let detail: Option<Value> = serde_json::from_str(&row.detail).ok();
-    let says = |field: &str| {
-        let text = detail.as_ref().and_then(|detail| detail.get(field));
-        text.and_then(Value::as_str).map(str::to_owned)
-    };
     let amount = approval.amount.map(Money::to_major_string);
-    says("digest").as_ref() == Some(&approval.digest) && says("amount") == amount
+    text_in(&row.detail, "digest").as_ref() == Some(&approval.digest)
+        && text_in(&row.detail, "amount") == amount
 }
 
 /// Whether it was agreed to, also where something else is agreed by now.

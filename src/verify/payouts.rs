@@ -184,8 +184,13 @@ impl Of<'_> {
 
 /// A value of what was shown to people; a dot leads into an object.
 fn shown(approval: &Approval, field: &str) -> Option<String> {
-    let shown: Value = serde_json::from_str(&approval.shown).ok()?;
-    let mut value = &shown;
+    text_in(&approval.shown, field)
+}
+
+/// A text in a JSON object; a dot leads into an object in it.
+pub(super) fn text_in(object: &str, field: &str) -> Option<String> {
+    let object: Value = serde_json::from_str(object).ok()?;
+    let mut value = &object;
     for name in field.split('.') {
         value = value.get(name)?;
     }

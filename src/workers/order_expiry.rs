@@ -25,7 +25,7 @@ use crate::domain::order_expiry::{
     ChannelView, CloseDecision, ClosePromises, ExpiryDecision, GroupSnapshot, ReceiptDecision,
     ask_again_at, decide_close, decide_expiry, decide_receipt, settled_reason,
 };
-use crate::engine::{Finished, Run, RunTx, WorkError};
+use crate::engine::{Effects, Finished, Run, RunTx, WorkError};
 use crate::store::orders::{self, OrderChange, ReferencePayment};
 use crate::store::{authorizations, operations};
 
@@ -83,8 +83,7 @@ async fn take_step(
 ) -> Result<Step, WorkError> {
     match decide_expiry(group, run.now()) {
         ExpiryDecision::Settled(reason) => {
-            let tx = run.begin().await?;
-            run.done(tx, reason).await.map(Step::Ended)
+            run.end(Effects::default(), reason).await.map(Step::Ended)
         }
         ExpiryDecision::Snooze(until, reason) => {
             let tx = run.begin().await?;

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +11,13 @@ use std::time::Duration;
 use clearday::connectors::sandbox::{Event, Fault, Operation};
 use clearday::domain::job::{JobState, Priority};
 use clearday::domain::order::OrderState;
-use clearday::store::{jobs, rejections};
+use clearday::store::{Store, jobs, rejections};
 use clearday_jobs::{JobId, JobKind};
 use serde_json::{Value, json};
 
 use crate::support::house::{House, Mode, eventually};
 use crate::support::sandbox::reference;
-use crate::support::servers::ScratchFolder;
+use crate::support::servers::{ScratchFolder, TestPostgresServer};
 
 /// A deadline that has passed on any machine's clock.
 const PAST: &str = "2026-01-01T00:00:00Z";
@@ -28,20 +29,33 @@ struct Served {
 }
 
 impl Served {
-    /// Starts a daemon over the house's database, Redis and sandbox.
+    /// Starts a daemon over the house's database, Redis and sandbox, whose leases last three seconds.
     fn start(house: &House, folder: &ScratchFolder) -> Self {
+        Self::start_with(house, folder, 3)
+    }
+
+    /// The same with leases of this many seconds.
+    fn start_with(house: &House, folder: &ScratchFolder, lease_seconds: u32) -> Self {
         let config = folder.path().join("clearday.toml");
+        let locks = folder.path().join("locks");
         let text = format!(
             "[http]\nlisten = \"127.0.0.1:0\"\n\
-             [jobs]\nlease_seconds = 3\nheartbeat_seconds = 1\nsweep_seconds = 1\n\
+             [jobs]\nlease_seconds = {lease_seconds}\nheartbeat_seconds = 1\nsweep_seconds = 1\n\
+             locks_directory = \"{}\"\n\
              [[channels]]\nname = \"sandbox\"\nconnector = \"sandbox\"\nurl = \"{}\"\n\
              request_timeout_seconds = 20\nprocessing_window_seconds = 1\n",
+            locks.display(),
             house.sandbox.base_url()
         );
         std::fs::write(&config, text).unwrap();
-        let mut process = clearday(house)
+        Self::of(clearday(house), &config)
+    }
+
+    /// Starts this daemon with this configuration.
+    fn of(mut clearday: Command, config: &Path) -> Self {
+        let mut process = clearday
             .arg("--config")
-            .arg(&config)
+            .arg(config)
             .arg("serve")
             .stdout(Stdio::piped())
             .spawn()
@@ -338,4 +352,80 @@ async fn chaos_a_worker_that_slept_through_its_lease_commits_nothing() {
         "nothing changed after the other one finished"
     );
     assert_eq!(closes(&house, 0), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chaos_a_restart_takes_over_at_once_what_its_killed_predecessor_had_in_hand() {
+    let house = House::without_daemons(Mode::Production).await;
+    open_order(&house, 0).await;
+    let folder = ScratchFolder::new("config");
+    // Longer than this test waits for anything: nothing comes back by a lapsed lease.
+    let lease_seconds = 600;
+    let victim = Served::start_with(&house, &folder, lease_seconds);
+    let name = reference("R-0");
+    let held = house
+        .sandbox
+        .handle
+        .queue_fault(Operation::Close, &name, Fault::HeldAnswer);
+    xadd(&house, "killed", &payload(0)).await;
+    held.wait_until_struck().await;
+    victim.signal("KILL");
+    drop(victim);
+    let _heir = Served::start_with(&house, &folder, lease_seconds);
+
+    let job = job_of(&house, "killed").await;
+    let done = house.job_reaches(job, JobState::Done).await;
+    assert_eq!(done.rescues, 1);
+    let story = house.timeline(job).await;
+    let rescue = story.iter().find(|entry| entry.event == "rescued").unwrap();
+    assert!(rescue.reason.ends_with(" died"), "{}", rescue.reason);
+    assert_eq!(closes(&house, 0), 1, "the channel saw one close");
+    held.release();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chaos_a_daemon_that_starts_before_its_database_says_so_and_waits() {
+    let mut postgres = TestPostgresServer::start().await;
+    let store = Store::connect(&postgres.url(), 1).await.unwrap();
+    store.migrate().await.unwrap();
+    store.close().await;
+    postgres.stop().await;
+    let folder = ScratchFolder::new("config");
+    let config = folder.path().join("clearday.toml");
+    let text = format!(
+        "[http]\nlisten = \"127.0.0.1:0\"\n[jobs]\nlocks_directory = \"{}\"\n",
+        folder.path().join("locks").display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clearday"));
+    // Nobody listens on port 1, and Redis is not waited for.
+    command
+        .env("CLEARDAY_DATABASE__URL", postgres.url())
+        .env("CLEARDAY_REDIS__URL", "redis://127.0.0.1:1/");
+    let mut served = Served::of(command, &config);
+
+    let look = async |path: &str| {
+        let answer = reqwest_client().get(format!("{}{path}", served.url));
+        let answer = answer.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(look("/healthz").await.0, 200);
+    let (status, words) = look("/readyz").await;
+    assert_eq!(status, 503);
+    let checks: Value = serde_json::from_str(&words).unwrap();
+    assert_eq!(checks["checks"][0]["name"], "database");
+    assert_eq!(checks["checks"][0]["ok"], false, "{words}");
+
+    postgres.restart().await;
+    eventually(async || {
+        let (_, words) = look("/readyz").await;
+        let checks: Value = serde_json::from_str(&words).unwrap();
+        (checks["checks"][0]["ok"] == true).then_some(())
+    })
+    .await
+    .expect("the database that came back is seen");
+    let (status, body) = post(&served, "early", &payload(0)).await;
+    assert_eq!(status, 202, "{body}");
+    served.signal("TERM");
+    assert!(served.process.wait().unwrap().success());
 }

@@ -19,13 +19,13 @@ use clearday_jobs::JobKind;
 use super::Api;
 use super::access::Parameters;
 use super::auth::Caller;
-use super::metrics::{QueueFigures, load_queues};
 use super::paging::Limit;
 use super::problem::Problem;
 use super::view::{JobDetail, RejectionView};
 use super::{jobs as job_api, rejected as rejection_api};
 use crate::config::Role;
 use crate::domain::job::{Job, JobEvent, JobState};
+use crate::engine::QueueFigures;
 use crate::store::StoreError;
 use crate::store::jobs::{COUNT_MAX, JobFilter};
 
@@ -185,11 +185,7 @@ pub(super) async fn overview(
     Extension(parameters): Extension<Parameters>,
 ) -> Result<Response, Problem> {
     let wants_refresh = parameters.read::<String>("refresh")?.as_deref() != Some("off");
-    let queues: Vec<QueueRow> = load_queues(&api.engine)
-        .await?
-        .iter()
-        .map(queue_row)
-        .collect();
+    let queues: Vec<QueueRow> = api.engine.queues().await?.iter().map(queue_row).collect();
     let newest = JobFilter::default();
     let jobs = job_api::load_page(&api.engine, &newest, OVERVIEW_JOBS).await?;
     let rejections = rejection_api::load_page(&api.engine, None, OVERVIEW_REJECTIONS).await?;

@@ -1,4 +1,6 @@
 //! The bell over Redis: one wake-up entry per batch, heard by one daemon.
+//!
+//! Where the daemon that rings is idle itself, it is the one: nothing travels.
 
 use clearday_jobs::JobKind;
 use tokio::sync::mpsc;
@@ -15,9 +17,11 @@ const PENDING_MAX: usize = 64;
 /// A wake-up names no job, so old ones are worth nothing.
 const WAKE_ENTRIES_MAX: usize = 1_000;
 
-/// Rings at whichever daemon reads first, and at home when Redis cannot be reached.
+/// Rings at home if somebody is idle there, else at whichever daemon reads first, and at home when Redis cannot be
+/// reached.
 #[derive(Debug)]
 pub struct RedisBell {
+    home: InProcessBell,
     wishes: mpsc::Sender<JobKind>,
 }
 
@@ -30,7 +34,7 @@ impl RedisBell {
         stop: &CancellationToken,
     ) -> Self {
         let (wishes, mut pending) = mpsc::channel::<JobKind>(PENDING_MAX);
-        let (queue, stop) = (queue.clone(), stop.clone());
+        let (queue, stop, home) = (queue.clone(), stop.clone(), local.clone());
         tracker.spawn(async move {
             loop {
                 let kind = tokio::select! {
@@ -44,12 +48,15 @@ impl RedisBell {
                 }
             }
         });
-        Self { wishes }
+        Self { home, wishes }
     }
 }
 
 impl Bell for RedisBell {
     fn ring(&self, kind: JobKind) {
+        if self.home.ring_if_idle(kind) {
+            return;
+        }
         // Full means that this bell is about to ring anyway, and a lost one costs one poll.
         self.wishes.try_send(kind).ok();
     }

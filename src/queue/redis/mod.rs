@@ -31,8 +31,8 @@ use crate::engine::Engine;
 const GROUP: &str = "clearday";
 /// One blocking read; its end is when a stop is noticed.
 const BLOCK: Duration = Duration::from_secs(2);
-/// Entries per read: one accepted batch.
-const COUNT: usize = 100;
+/// Entries per read: one accepted batch. Beyond this a batch gains nothing more.
+const COUNT: usize = 500;
 /// An entry that a consumer took and did not acknowledge for this long is taken over.
 const CLAIM_IDLE: Duration = Duration::from_secs(30);
 /// How often to look for such entries.

@@ -70,6 +70,7 @@ impl Site {
                 attempts_max: 5,
                 rescues_max: 3,
                 handler_timeout: Duration::from_mins(1),
+                partition_concurrency: None,
             },
             "worker-1".to_owned(),
             Arc::new(NoBell),

@@ -141,6 +141,7 @@ async fn an_endless_error_is_cut(world: World) {
 async fn a_handler_that_takes_too_long_is_given_up_and_rolled_back(world: World) {
     let policy = Policy {
         handler_timeout: Duration::from_millis(50),
+        partition_concurrency: None,
         ..POLICY
     };
     let engine = world.engine_with("w", policy);

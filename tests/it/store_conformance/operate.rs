@@ -161,6 +161,9 @@ async fn what_is_over_cannot_be_cancelled(world: World) {
     let dead = dead_job(&world, &engine).await;
     let cancelled = world.due_job("c").await;
     engine.cancel(cancelled, "ops").await.unwrap();
+    // What is dead may be withdrawn: it then goes the way of all that ended.
+    let withdrawn = engine.cancel(dead, "ops").await.unwrap();
+    assert_eq!(withdrawn.state, JobState::Cancelled);
     for id in [done.id, dead, cancelled] {
         let refused = engine.cancel(id, "ops").await.unwrap_err();
         assert!(matches!(refused, OperateError::Refused { .. }));

@@ -70,8 +70,7 @@ async fn a_job_that_kills_its_workers_is_buried_with_its_story(world: World) {
         world.advance_seconds(10);
     }
     let buried = world.job(id).await;
-    let told =
-        "its lease lapsed 3 times, the last time with victim: the job seems to kill its workers";
+    let told = "its workers were lost 3 times, the last one was victim: the job seems to kill them";
     assert_eq!(buried.note, told);
     assert_eq!(buried.last_error.as_deref(), Some(told));
     assert_eq!(world.story(id).await.last().unwrap(), "7 buried dead");

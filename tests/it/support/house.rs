@@ -75,6 +75,7 @@ pub(crate) fn policy() -> Policy {
         attempts_max: 5,
         rescues_max: 3,
         handler_timeout: Duration::from_secs(20),
+        partition_concurrency: None,
     }
 }
 
@@ -171,6 +172,7 @@ impl House {
             sweep: TimeDelta::seconds(5),
             redis_url: self.redis.as_ref().map(TestRedis::url),
             handler,
+            locks: None,
         }
     }
 

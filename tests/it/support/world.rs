@@ -24,6 +24,7 @@ pub(crate) const POLICY: Policy = Policy {
     attempts_max: 3,
     rescues_max: 2,
     handler_timeout: Duration::from_mins(1),
+    partition_concurrency: None,
 };
 
 /// When every test's clock starts.

@@ -1,0 +1,167 @@
+//! Between partitions: a burst of one waits behind itself, and a limit per partition holds over all daemons.
+#![cfg(test)]
+
+use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
+use clearday::domain::job::{Job, Priority};
+use clearday::engine::{Engine, Policy};
+use clearday::store::jobs::{self, NewJob};
+use clearday_jobs::{JobId, JobKind};
+
+use crate::support::world::{POLICY, World, noon, on_both_databases};
+
+const KIND: JobKind = JobKind::DeferredAuthorization;
+
+on_both_databases! {
+    one_who_comes_after_a_burst_of_another_does_not_wait_behind_it,
+    what_one_partition_leaves_free_is_the_other_s,
+    with_more_partitions_than_are_looked_at_each_has_its_turn,
+    work_of_nobody_in_particular_is_a_partition_too,
+    an_urgent_job_of_a_burst_still_comes_first,
+    a_limit_per_partition_holds_over_all_daemons,
+    a_partition_that_is_not_due_takes_no_room,
+}
+
+async fn one_who_comes_after_a_burst_of_another_does_not_wait_behind_it(world: World) {
+    insert(&world, "burst", 2_000, Priority::Normal).await;
+    let engine = world.engine("w");
+    assert_eq!(taken(&engine, 100).await, [("burst", 100)].into());
+    world.advance_seconds(1);
+    insert(&world, "late", 30, Priority::Normal).await;
+    // It was served nothing yet, so it is served first, and then both alike.
+    assert_eq!(taken(&engine, 20).await, [("late", 20)].into());
+    assert_eq!(
+        taken(&engine, 20).await,
+        [("burst", 10), ("late", 10)].into()
+    );
+    assert_eq!(taken(&engine, 20).await, [("burst", 20)].into());
+}
+
+async fn what_one_partition_leaves_free_is_the_other_s(world: World) {
+    insert(&world, "many", 50, Priority::Normal).await;
+    insert(&world, "few", 3, Priority::Normal).await;
+    let engine = world.engine("w");
+    assert_eq!(taken(&engine, 20).await, [("few", 3), ("many", 17)].into());
+}
+
+async fn with_more_partitions_than_are_looked_at_each_has_its_turn(world: World) {
+    // The burst is the oldest and its name the first.
+    insert(&world, "a burst", 500, Priority::Normal).await;
+    world.advance_seconds(1);
+    let names: Vec<String> = (0..150).map(|number| format!("m-{number:03}")).collect();
+    for name in &names {
+        insert(&world, name, 1, Priority::Normal).await;
+    }
+    let engine = world.engine("w");
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for _ in 0..4 {
+        for (name, count) in leased(&engine, 100).await {
+            *seen.entry(name).or_default() += count;
+        }
+    }
+    assert_eq!(seen.len(), 151, "{seen:?}");
+    assert_eq!(seen["a burst"], 250);
+}
+
+async fn work_of_nobody_in_particular_is_a_partition_too(world: World) {
+    insert(&world, "", 50, Priority::Normal).await;
+    insert(&world, "m", 50, Priority::Normal).await;
+    let engine = world.engine("w");
+    assert_eq!(taken(&engine, 10).await, [("", 5), ("m", 5)].into());
+}
+
+async fn an_urgent_job_of_a_burst_still_comes_first(world: World) {
+    insert(&world, "m", 50, Priority::Normal).await;
+    insert(&world, "burst", 50, Priority::Urgent).await;
+    let engine = world.engine("w");
+    assert_eq!(taken(&engine, 50).await, [("burst", 50)].into());
+    assert_eq!(taken(&engine, 50).await, [("m", 50)].into());
+}
+
+async fn a_limit_per_partition_holds_over_all_daemons(world: World) {
+    insert(&world, "burst", 50, Priority::Normal).await;
+    insert(&world, "late", 2, Priority::Normal).await;
+    let policy = Policy {
+        partition_concurrency: Some(5),
+        ..POLICY
+    };
+    let (a, b) = (
+        world.engine_with("a", policy),
+        world.engine_with("b", policy),
+    );
+    assert_eq!(leased(&a, 4).await, expected(&[("burst", 2), ("late", 2)]));
+    let second = b.lease_due(KIND, 10).await.unwrap();
+    assert_eq!(second.len(), 3);
+    assert!(leased(&a, 10).await.is_empty());
+    // What is given back makes room.
+    b.hand_back_all().await.unwrap();
+    assert_eq!(leased(&a, 10).await, expected(&[("burst", 3)]));
+}
+
+async fn a_partition_that_is_not_due_takes_no_room(world: World) {
+    insert(&world, "due", 5, Priority::Normal).await;
+    insert_at(&world, "later", 100, TimeDelta::hours(1)).await;
+    let engine = world.engine("w");
+    assert_eq!(taken(&engine, 5).await, [("due", 5)].into());
+    assert!(taken(&engine, 5).await.is_empty());
+}
+
+/// What is leased into this much room, by partition.
+async fn leased(engine: &Engine, room: usize) -> BTreeMap<String, usize> {
+    let jobs: Vec<Job> = engine.lease_due(KIND, room).await.unwrap();
+    let mut counts = BTreeMap::new();
+    for job in jobs {
+        *counts.entry(job.partition.unwrap_or_default()).or_default() += 1;
+    }
+    counts
+}
+
+/// The same, with names that live as long as the test.
+async fn taken(engine: &Engine, room: usize) -> BTreeMap<&'static str, usize> {
+    let leased = leased(engine, room).await;
+    let names = [
+        "", "a burst", "burst", "due", "few", "late", "later", "m", "many",
+    ];
+    leased
+        .into_iter()
+        .map(|(name, count)| (*names.iter().find(|known| **known == name).unwrap(), count))
+        .collect()
+}
+
+fn expected(counts: &[(&str, usize)]) -> BTreeMap<String, usize> {
+    let owned = counts
+        .iter()
+        .map(|(name, count)| ((*name).to_owned(), *count));
+    owned.collect()
+}
+
+async fn insert(world: &World, partition: &str, count: usize, priority: Priority) {
+    write(world, partition, count, priority, TimeDelta::zero()).await;
+}
+
+async fn insert_at(world: &World, partition: &str, count: usize, wait: TimeDelta) {
+    write(world, partition, count, Priority::Normal, wait).await;
+}
+
+async fn write(world: &World, partition: &str, count: usize, priority: Priority, wait: TimeDelta) {
+    let jobs: Vec<NewJob> = (0..count)
+        .map(|number| NewJob {
+            id: JobId(world.ids.uuid()),
+            kind: KIND,
+            priority,
+            partition: Some(partition.to_owned()).filter(|name| !name.is_empty()),
+            idempotency_key: format!("{partition} {number} {priority:?}"),
+            payload: "{}".to_owned(),
+            payload_sha256: "0".repeat(64),
+            source: "test".to_owned(),
+            run_at: world.now().max(noon()) + wait,
+            attempts_max: 3,
+            note: "accepted".to_owned(),
+            created_at: world.now(),
+        })
+        .collect();
+    let mut tx = world.begin().await;
+    assert_eq!(jobs::insert(&mut tx, &jobs).await.unwrap().len(), count);
+    tx.commit().await.unwrap();
+}
