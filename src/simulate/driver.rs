@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use clearday_jobs::JobKind;
+use clearday_jobs::{JobId, JobKind};
 use futures::future::poll_fn;
 
 use super::check::{self, Seen};
@@ -20,7 +20,7 @@ use super::house::House;
 use super::setup::{self, beginning, ending, horizon, schedules};
 use super::stop::{Call, Step, Stop, Stops, Verdict, lock};
 use super::trace::Trace;
-use super::world::{Event, World};
+use super::world::{Event, World, day_of};
 use super::{Finding, Outcome, Plan, SimulateError};
 use crate::clock::{Clock, Ids};
 use crate::connectors::Parcel;
@@ -78,6 +78,14 @@ enum Choice {
     Arrive((DateTime<Utc>, u64)),
 }
 
+/// What there was before a run that lost its lease committed.
+struct Before {
+    id: JobId,
+    version: Option<i64>,
+    done: i64,
+    changes: i64,
+}
+
 /// How often things go wrong in this story, in a thousand.
 #[derive(Clone, Copy, Debug)]
 struct Rates {
@@ -111,7 +119,6 @@ struct Driver<'a> {
     drawn: usize,
     trace: Trace,
     outcome: Outcome,
-    verified_at: DateTime<Utc>,
 }
 
 /// Carries a plan out.
@@ -178,7 +185,6 @@ impl<'a> Driver<'a> {
             drawn: 0,
             trace: Trace::new(plan.is_told),
             outcome: Outcome::default(),
-            verified_at: beginning(),
         };
         let count = 2_usize.saturating_add(driver.order.below(2));
         for number in 0..count {
@@ -466,15 +472,10 @@ impl<'a> Driver<'a> {
             Some(Fault::ClockJump) => self.jump(number),
             Some(_) | None => {}
         }
-        let is_writing = step == Some(Step::Write);
-        let lease = match &act {
-            Act::Run { id, epoch, .. } if is_writing => {
-                let mut tx = self.house.store.read().await?;
-                let held = watch::lease_of(&mut tx, *id).await?;
-                Some((held == Some(*epoch), *id, held))
-            }
-            _ => None,
-        };
+        let mut stale = None;
+        if let (Act::Run { id, epoch, .. }, Some(Step::Write)) = (&act, step) {
+            stale = self.stale_look(*id, *epoch).await?;
+        }
         self.tell(|| {
             let step = step.map_or("begin".to_owned(), Step::name);
             format!("d{number} {}: {step}", act.told())
@@ -489,12 +490,8 @@ impl<'a> Driver<'a> {
             Polled::Stopped(stop) => {
                 let lasts = TimeDelta::from_std(stop.step.lasts()).unwrap_or_default();
                 task.not_before = self.now + lasts;
-                if let (Some((false, job, held)), Step::Committed) = (lease, stop.step) {
-                    let what = format!(
-                        "a stale run committed: {} of d{number}, while job {job} had the lease {held:?}",
-                        act.told()
-                    );
-                    self.find("L7", what);
+                if let (Some(before), Step::Committed) = (stale, stop.step) {
+                    self.check_stale(number, &act, &before).await?;
                 }
                 task.stop = Some(stop);
                 self.tasks.insert(id, task);
@@ -502,6 +499,44 @@ impl<'a> Driver<'a> {
             Polled::Ended(ended) => self.ended(number, &act, ended).await?,
         }
         self.collect();
+        Ok(())
+    }
+
+    /// What there is before a run commits that does not hold its lease any more; nothing where it does.
+    async fn stale_look(&self, id: JobId, epoch: i64) -> Result<Option<Before>, SimulateError> {
+        let mut tx = self.house.store.read().await?;
+        if watch::lease_of(&mut tx, id).await? == Some(epoch) {
+            return Ok(None);
+        }
+        Ok(Some(Before {
+            version: jobs::find(&mut tx, id).await?.map(|job| job.version),
+            done: watch::done(&mut tx).await?,
+            changes: watch::changes(&mut tx).await?,
+            id,
+        }))
+    }
+
+    /// L7: a run that lost its lease commits nothing. It may record the ends of others that still hold theirs.
+    async fn check_stale(
+        &mut self,
+        number: usize,
+        act: &Act,
+        before: &Before,
+    ) -> Result<(), SimulateError> {
+        let mut tx = self.house.store.read().await?;
+        let version = jobs::find(&mut tx, before.id).await?.map(|job| job.version);
+        let done = watch::done(&mut tx).await?;
+        let changes = watch::changes(&mut tx).await?;
+        drop(tx);
+        let ended_others = version == before.version && done > before.done;
+        if changes != before.changes && !ended_others {
+            let what = format!(
+                "d{number} committed without its lease: {} of {}",
+                act.told(),
+                before.id
+            );
+            self.find("L7", what);
+        }
         Ok(())
     }
 
@@ -624,9 +659,12 @@ impl<'a> Driver<'a> {
         };
         let mut batch = vec![first];
         if self.order.happens(500) {
-            let here = |what: &Transit| match what {
-                Transit::Submission(wanted) => Some(*wanted),
-                _ => None,
+            let here = |what: &Transit| {
+                if let Transit::Submission(wanted) = what {
+                    Some(*wanted)
+                } else {
+                    None
+                }
             };
             let arrived: Vec<((DateTime<Utc>, u64), usize)> = self
                 .transit
@@ -662,26 +700,29 @@ impl<'a> Driver<'a> {
             let words = self.outcome_of(act, &ended).await?;
             self.tell(|| format!("d{number} {}: {words}", act.told()));
         }
-        match (act, ended) {
-            (Act::Accept(batch), Ended::Accepted(Ok(answers))) => {
-                for (wanted, answer) in batch.iter().zip(answers) {
-                    self.acknowledge(*wanted, &answer);
+        match ended {
+            Ended::Accepted(Ok(answers)) => {
+                if let Act::Accept(batch) = act {
+                    for (wanted, answer) in batch.iter().zip(answers) {
+                        self.acknowledge(*wanted, &answer);
+                    }
                 }
-                Ok(())
             }
-            (_, Ended::Leased(Ok(jobs))) => {
+            Ended::Leased(Ok(jobs)) => {
                 for job in jobs {
                     self.run_job(number, job);
                 }
-                Ok(())
             }
-            (_, Ended::HandedBack(_)) => {
-                // What did not end in time is cut off.
-                self.stop(number, TimeDelta::seconds(5));
-                Ok(())
-            }
-            (_, _) => Ok(()),
+            // What did not end in time is cut off.
+            Ended::HandedBack(_) => self.stop(number, TimeDelta::seconds(5)),
+            Ended::Accepted(Err(_))
+            | Ended::Leased(Err(_))
+            | Ended::Ran
+            | Ended::Renewed(_)
+            | Ended::Swept(_)
+            | Ended::Ticked(_) => {}
         }
+        Ok(())
     }
 
     async fn outcome_of(&self, act: &Act, ended: &Ended) -> Result<String, SimulateError> {
@@ -692,9 +733,10 @@ impl<'a> Driver<'a> {
                 format!("ended; the job is {}, {}", job.state, job.note)
             }));
         }
-        Ok(match ended {
-            Ended::Leased(Ok(jobs)) => format!("{} leased", jobs.len()),
-            other => format!("{other:?}"),
+        Ok(if let Ended::Leased(Ok(jobs)) = ended {
+            format!("{} leased", jobs.len())
+        } else {
+            format!("{ended:?}")
         })
     }
 
@@ -851,7 +893,11 @@ impl<'a> Driver<'a> {
         let is_quiet = self.transit.values().all(|what| match what {
             Transit::Event(_) => true,
             Transit::Resend(wanted) => self.world.is_acknowledged(*wanted),
-            _ => false,
+            Transit::Submission(_)
+            | Transit::Bell(_)
+            | Transit::Request(..)
+            | Transit::Deploy(_)
+            | Transit::Requeue => false,
         });
         if self.is_healing && is_over && is_quiet && self.now >= ending(self.plan) {
             return Ok(false);
@@ -861,7 +907,7 @@ impl<'a> Driver<'a> {
         let Some(next) = next.filter(|next| *next <= horizon(self.plan)) else {
             return Ok(false);
         };
-        if world_day(next) != world_day(self.now) {
+        if day_of(next) != day_of(self.now) {
             self.verify().await?;
         }
         self.set_clock(next);
@@ -876,10 +922,7 @@ impl<'a> Driver<'a> {
         Ok(true)
     }
 
-    fn next_instant(
-        &self,
-        waiting: &[(JobKind, DateTime<Utc>)],
-    ) -> Option<DateTime<Utc>> {
+    fn next_instant(&self, waiting: &[(JobKind, DateTime<Utc>)]) -> Option<DateTime<Utc>> {
         let mut instants: Vec<DateTime<Utc>> = Vec::new();
         instants.extend(self.tasks.values().map(|task| task.not_before));
         instants.extend(self.transit.keys().next().map(|(at, _)| *at));
@@ -906,7 +949,6 @@ impl<'a> Driver<'a> {
 
     /// The books must agree at any time.
     async fn verify(&mut self) -> Result<(), SimulateError> {
-        self.verified_at = self.now;
         for finding in check::books(self.house).await? {
             self.find(finding.check, finding.what);
         }
@@ -938,10 +980,6 @@ impl<'a> Driver<'a> {
         self.outcome.trace = self.trace.close();
         Ok(self.outcome)
     }
-}
-
-fn world_day(instant: DateTime<Utc>) -> chrono::NaiveDate {
-    super::world::day_of(instant)
 }
 
 /// Adds what a daemon counted in its life.
