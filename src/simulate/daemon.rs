@@ -143,6 +143,8 @@ pub(super) struct Task {
     pub(super) stop: Option<Stop>,
     /// It cannot go on before then.
     pub(super) not_before: DateTime<Utc>,
+    /// How many leases may have been taken from their holders before it began.
+    pub(super) born: u64,
 }
 
 /// The tasks of all daemons, by number.
