@@ -117,7 +117,7 @@ fn tell(
         writeln!(outside.stdout, "{line}").map_err(CliError::output)?;
     }
     if !outcome.findings.is_empty() {
-        tell_failure(plan, &outcome, outside.stderr)?;
+        tell_failure(plan, &outcome, sum.failed.is_empty(), outside.stderr)?;
     }
     sum.add(plan.seed, outcome);
     if args.seeds > TOLD_EVERY && sum.seeds.is_multiple_of(TOLD_EVERY) {
@@ -137,16 +137,20 @@ fn failed(error: SimulateError) -> CliError {
     CliError::of(Exit::Unavailable, error)
 }
 
-/// The seed, what is wrong, and the shortest story that shows it.
+/// The seed, what is wrong and, of the first such seed, the shortest story that shows it.
 fn tell_failure(
     plan: &Plan,
     outcome: &Outcome,
+    is_first: bool,
     out: &mut (dyn Write + Send),
 ) -> Result<(), CliError> {
     let told = |error| CliError::output(error);
     writeln!(out, "seed {} found:", plan.seed).map_err(told)?;
     for finding in &outcome.findings {
         writeln!(out, "  {}: {}", finding.check, finding.what).map_err(told)?;
+    }
+    if !is_first {
+        return Ok(());
     }
     let shrunk = shrink(plan, outcome).map_err(failed)?;
     writeln!(

@@ -3,7 +3,11 @@
 //! Only with the feature `weaknesses`, which no release has: without it nothing is ever lacking, and the compiler
 //! leaves the questions out.
 
+use chrono::{DateTime, Utc};
+
 use super::Engine;
+use crate::domain::job::Job;
+use crate::store::{StoreError, Tx};
 
 /// A part of what keeps jobs safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,37 @@ impl Engine {
     #[cfg(feature = "weaknesses")]
     pub fn lacks(&self, weakness: Weakness) -> bool {
         self.0.weakness.get() == Some(&weakness)
+    }
+
+    /// The epoch under which a run may commit: its own. Without the check it is whatever the job has now.
+    #[cfg(feature = "weaknesses")]
+    pub(super) async fn epoch_of(&self, tx: &mut Tx, job: &Job) -> Result<i64, StoreError> {
+        if self.lacks(Weakness::EpochCheck)
+            && let Some(now) = crate::store::jobs::lock(tx, job.id).await?
+        {
+            return Ok(now.lease_epoch);
+        }
+        Ok(job.lease_epoch)
+    }
+
+    /// The epoch under which a run may commit: its own.
+    #[cfg(not(feature = "weaknesses"))]
+    #[expect(
+        clippy::unused_self,
+        clippy::unused_async,
+        reason = "asked of an engine, which may lack something in a test"
+    )]
+    pub(super) async fn epoch_of(&self, _tx: &mut Tx, job: &Job) -> Result<i64, StoreError> {
+        Ok(job.lease_epoch)
+    }
+
+    /// The key of the job that a tick starts: the same, whoever decides the tick.
+    pub(super) fn key_of_tick(&self, schedule: &str, due_at: DateTime<Utc>) -> String {
+        let key = format!("{schedule}@{}", due_at.to_rfc3339());
+        if self.lacks(Weakness::UniqueTick) {
+            return format!("{key} by {}", self.worker());
+        }
+        key
     }
 
     /// Whether a safeguard was taken out: never.

@@ -16,7 +16,7 @@ const TRAILER: &str =
 #[derive(Clone, Debug)]
 pub(super) struct Trade {
     pub(super) at: DateTime<Utc>,
-    pub(super) trade_no: String,
+    pub(super) channel_no: String,
     pub(super) order_no: String,
     pub(super) amount: Money,
 }
@@ -29,7 +29,7 @@ pub(super) fn trades(sandbox: &SandboxHandle) -> Vec<Trade> {
         let payment = books.find(&effect.reference)?;
         Some(Trade {
             at: effect.at,
-            trade_no: payment.channel_trade_no.clone(),
+            channel_no: payment.channel_trade_no.clone(),
             order_no: effect.reference.to_string(),
             amount: effect.amount,
         })
@@ -41,7 +41,7 @@ pub(super) fn trades(sandbox: &SandboxHandle) -> Vec<Trade> {
         let hold = holds.find(&effect.reference)?;
         Some(Trade {
             at: effect.at,
-            trade_no: hold.channel_trade_no.clone(),
+            channel_no: hold.channel_trade_no.clone(),
             order_no: effect.reference.to_string(),
             amount: effect.amount,
         })
@@ -74,7 +74,7 @@ fn row(trade: &Trade) -> String {
         "1900000001",
         "0",
         "",
-        &trade.trade_no,
+        &trade.channel_no,
         &trade.order_no,
         "payer",
         "MICROPAY",

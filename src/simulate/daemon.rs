@@ -125,10 +125,10 @@ pub(super) enum Ended {
     Accepted(Result<Vec<Acceptance>, StoreError>),
     Leased(Result<Vec<Job>, StoreError>),
     Ran,
-    Renewed(Result<Held, StoreError>),
-    Swept(Result<usize, StoreError>),
-    Ticked(Result<usize, StoreError>),
-    HandedBack(Result<usize, StoreError>),
+    Renewed(#[expect(dead_code, reason = "told in a trace")] Result<Held, StoreError>),
+    Swept(#[expect(dead_code, reason = "told in a trace")] Result<usize, StoreError>),
+    Ticked(#[expect(dead_code, reason = "told in a trace")] Result<usize, StoreError>),
+    HandedBack(#[expect(dead_code, reason = "told in a trace")] Result<usize, StoreError>),
 }
 
 /// What a task is, polled.
@@ -143,6 +143,8 @@ pub(super) struct Task {
     pub(super) stop: Option<Stop>,
     /// It cannot go on before then.
     pub(super) not_before: DateTime<Utc>,
+    /// How many leases may have been taken from their holders before it began.
+    pub(super) born: u64,
 }
 
 /// The tasks of all daemons, by number.

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use clearday_jobs::JobKind;
+use clearday_jobs::{JobId, JobKind};
 use futures::future::poll_fn;
 
 use super::check::{self, Seen};
@@ -20,7 +20,7 @@ use super::house::House;
 use super::setup::{self, beginning, ending, horizon, schedules};
 use super::stop::{Call, Step, Stop, Stops, Verdict, lock};
 use super::trace::Trace;
-use super::world::{Event, World};
+use super::world::{Event, World, day_of};
 use super::{Finding, Outcome, Plan, SimulateError};
 use crate::clock::{Clock, Ids};
 use crate::connectors::Parcel;
@@ -41,6 +41,8 @@ const IDLE_HEARTBEAT: TimeDelta = TimeDelta::seconds(15);
 const SWEEP: TimeDelta = TimeDelta::seconds(10);
 /// Due jobs for which no bell was heard are looked for this often.
 const POLL: TimeDelta = TimeDelta::seconds(5);
+/// Due jobs may wait this long for whoever looks at the database.
+const NEARLY: TimeDelta = TimeDelta::seconds(2);
 /// Upstream sends again what nobody acknowledged for so long.
 const RESEND: TimeDelta = TimeDelta::seconds(30);
 /// More jobs than any story has.
@@ -78,6 +80,14 @@ enum Choice {
     Arrive((DateTime<Utc>, u64)),
 }
 
+/// What there was before a run that lost its lease committed.
+struct Before {
+    id: JobId,
+    version: Option<i64>,
+    done: i64,
+    changes: i64,
+}
+
 /// How often things go wrong in this story, in a thousand.
 #[derive(Clone, Copy, Debug)]
 struct Rates {
@@ -93,6 +103,8 @@ struct Driver<'a> {
     door: Engine,
     ticks: Vec<schedule::Plan>,
     tick_instants: Vec<DateTime<Utc>>,
+    /// Whether anything was leased when the clock moved last: only then is there anything to renew or to sweep.
+    is_watchful: bool,
     now: DateTime<Utc>,
     heal_at: DateTime<Utc>,
     is_healing: bool,
@@ -106,10 +118,11 @@ struct Driver<'a> {
     tasks: Tasks,
     transit: BTreeMap<(DateTime<Utc>, u64), Transit>,
     count: u64,
+    /// Grows with each step that may take a lease from its holder.
+    upheavals: u64,
     drawn: usize,
     trace: Trace,
     outcome: Outcome,
-    verified_at: DateTime<Utc>,
 }
 
 /// Carries a plan out.
@@ -159,6 +172,7 @@ impl<'a> Driver<'a> {
             door: house.door(ids),
             ticks: plans,
             tick_instants,
+            is_watchful: false,
             now: beginning(),
             heal_at: beginning() + TimeDelta::seconds(heal_after),
             is_healing: false,
@@ -172,10 +186,10 @@ impl<'a> Driver<'a> {
             tasks: Tasks::new(),
             transit: BTreeMap::new(),
             count: 0,
+            upheavals: 0,
             drawn: 0,
             trace: Trace::new(plan.is_told),
             outcome: Outcome::default(),
-            verified_at: beginning(),
         };
         let count = 2_usize.saturating_add(driver.order.below(2));
         for number in 0..count {
@@ -319,7 +333,7 @@ impl<'a> Driver<'a> {
         let number = daemon.number;
         let own = || self.tasks.values().filter(|task| task.daemon == number);
         let does = |act: &Act| own().any(|task| task.act == *act);
-        if daemon.renew_at <= self.now && !does(&Act::Renew) {
+        if self.is_watchful && daemon.renew_at <= self.now && !does(&Act::Renew) {
             choices.push(Choice::Renew(number));
         }
         if daemon.is_leaving {
@@ -328,7 +342,7 @@ impl<'a> Driver<'a> {
             }
             return;
         }
-        if daemon.sweep_at <= self.now && !does(&Act::Sweep) {
+        if self.is_watchful && daemon.sweep_at <= self.now && !does(&Act::Sweep) {
             choices.push(Choice::Sweep(number));
         }
         let own_now = self.now + daemon.skew;
@@ -439,6 +453,7 @@ impl<'a> Driver<'a> {
             future,
             stop: None,
             not_before: self.now,
+            born: self.upheavals,
         };
         self.tasks.insert(id, task);
     }
@@ -448,7 +463,7 @@ impl<'a> Driver<'a> {
         let Some(task) = self.tasks.get(&id) else {
             return Ok(());
         };
-        let (number, act) = (task.daemon, task.act.clone());
+        let (number, act, born) = (task.daemon, task.act.clone(), task.born);
         let step = task.stop.as_ref().map(|stop| stop.step);
         let fault = step.and_then(|step| self.strike_step(&act, step));
         match fault {
@@ -463,15 +478,15 @@ impl<'a> Driver<'a> {
             Some(Fault::ClockJump) => self.jump(number),
             Some(_) | None => {}
         }
-        let is_writing = step == Some(Step::Write);
-        let lease = match &act {
-            Act::Run { id, epoch, .. } if is_writing => {
-                let mut tx = self.house.store.read().await?;
-                let held = watch::lease_of(&mut tx, *id).await?;
-                Some((held == Some(*epoch), *id, held))
-            }
-            _ => None,
-        };
+        let mut stale = None;
+        if let (Act::Run { id, epoch, .. }, Some(Step::Write)) = (&act, step)
+            && born < self.upheavals
+        {
+            stale = self.stale_look(*id, *epoch).await?;
+        }
+        if matches!(act, Act::Sweep | Act::HandBack) || fault == Some(Fault::CommitUnheard) {
+            self.upheavals = self.upheavals.saturating_add(1);
+        }
         self.tell(|| {
             let step = step.map_or("begin".to_owned(), Step::name);
             format!("d{number} {}: {step}", act.told())
@@ -486,12 +501,8 @@ impl<'a> Driver<'a> {
             Polled::Stopped(stop) => {
                 let lasts = TimeDelta::from_std(stop.step.lasts()).unwrap_or_default();
                 task.not_before = self.now + lasts;
-                if let (Some((false, job, held)), Step::Committed) = (lease, stop.step) {
-                    let what = format!(
-                        "a stale run committed: {} of d{number}, while job {job} had the lease {held:?}",
-                        act.told()
-                    );
-                    self.find("L7", what);
+                if let (Some(before), Step::Committed) = (stale, stop.step) {
+                    self.check_stale(number, &act, &before).await?;
                 }
                 task.stop = Some(stop);
                 self.tasks.insert(id, task);
@@ -499,6 +510,44 @@ impl<'a> Driver<'a> {
             Polled::Ended(ended) => self.ended(number, &act, ended).await?,
         }
         self.collect();
+        Ok(())
+    }
+
+    /// What there is before a run commits that does not hold its lease any more; nothing where it does.
+    async fn stale_look(&self, id: JobId, epoch: i64) -> Result<Option<Before>, SimulateError> {
+        let mut tx = self.house.store.read().await?;
+        if watch::lease_of(&mut tx, id).await? == Some(epoch) {
+            return Ok(None);
+        }
+        Ok(Some(Before {
+            version: jobs::find(&mut tx, id).await?.map(|job| job.version),
+            done: watch::done(&mut tx).await?,
+            changes: watch::changes(&mut tx).await?,
+            id,
+        }))
+    }
+
+    /// L7: a run that lost its lease commits nothing. It may record the ends of others that still hold theirs.
+    async fn check_stale(
+        &mut self,
+        number: usize,
+        act: &Act,
+        before: &Before,
+    ) -> Result<(), SimulateError> {
+        let mut tx = self.house.store.read().await?;
+        let version = jobs::find(&mut tx, before.id).await?.map(|job| job.version);
+        let done = watch::done(&mut tx).await?;
+        let changes = watch::changes(&mut tx).await?;
+        drop(tx);
+        let ended_others = version == before.version && done > before.done;
+        if changes != before.changes && !ended_others {
+            let what = format!(
+                "d{number} committed without its lease: {} of {}",
+                act.told(),
+                before.id
+            );
+            self.find("L7", what);
+        }
         Ok(())
     }
 
@@ -621,9 +670,12 @@ impl<'a> Driver<'a> {
         };
         let mut batch = vec![first];
         if self.order.happens(500) {
-            let here = |what: &Transit| match what {
-                Transit::Submission(wanted) => Some(*wanted),
-                _ => None,
+            let here = |what: &Transit| {
+                if let Transit::Submission(wanted) = what {
+                    Some(*wanted)
+                } else {
+                    None
+                }
             };
             let arrived: Vec<((DateTime<Utc>, u64), usize)> = self
                 .transit
@@ -659,26 +711,29 @@ impl<'a> Driver<'a> {
             let words = self.outcome_of(act, &ended).await?;
             self.tell(|| format!("d{number} {}: {words}", act.told()));
         }
-        match (act, ended) {
-            (Act::Accept(batch), Ended::Accepted(Ok(answers))) => {
-                for (wanted, answer) in batch.iter().zip(answers) {
-                    self.acknowledge(*wanted, &answer);
+        match ended {
+            Ended::Accepted(Ok(answers)) => {
+                if let Act::Accept(batch) = act {
+                    for (wanted, answer) in batch.iter().zip(answers) {
+                        self.acknowledge(*wanted, &answer);
+                    }
                 }
-                Ok(())
             }
-            (_, Ended::Leased(Ok(jobs))) => {
+            Ended::Leased(Ok(jobs)) => {
                 for job in jobs {
                     self.run_job(number, job);
                 }
-                Ok(())
             }
-            (_, Ended::HandedBack(_)) => {
-                // What did not end in time is cut off.
-                self.stop(number, TimeDelta::seconds(5));
-                Ok(())
-            }
-            (_, _) => Ok(()),
+            // What did not end in time is cut off.
+            Ended::HandedBack(_) => self.stop(number, TimeDelta::seconds(5)),
+            Ended::Accepted(Err(_))
+            | Ended::Leased(Err(_))
+            | Ended::Ran
+            | Ended::Renewed(_)
+            | Ended::Swept(_)
+            | Ended::Ticked(_) => {}
         }
+        Ok(())
     }
 
     async fn outcome_of(&self, act: &Act, ended: &Ended) -> Result<String, SimulateError> {
@@ -689,9 +744,10 @@ impl<'a> Driver<'a> {
                 format!("ended; the job is {}, {}", job.state, job.note)
             }));
         }
-        Ok(match ended {
-            Ended::Leased(Ok(jobs)) => format!("{} leased", jobs.len()),
-            other => format!("{other:?}"),
+        Ok(if let Ended::Leased(Ok(jobs)) = ended {
+            format!("{} leased", jobs.len())
+        } else {
+            format!("{ended:?}")
         })
     }
 
@@ -840,6 +896,13 @@ impl<'a> Driver<'a> {
 
     /// Moves the clock to the next instant at which anything can happen; `false` when nothing will.
     async fn move_clock(&mut self) -> Result<bool, SimulateError> {
+        // What is nearly there needs no look at the database.
+        if let Some(next) = self.next_instant(&[])
+            && next <= self.now + NEARLY
+        {
+            self.set_clock(next);
+            return Ok(true);
+        }
         let mut tx = self.house.store.read().await?;
         let waiting = watch::waiting(&mut tx).await?;
         let leased = watch::leased(&mut tx).await?;
@@ -848,16 +911,21 @@ impl<'a> Driver<'a> {
         let is_quiet = self.transit.values().all(|what| match what {
             Transit::Event(_) => true,
             Transit::Resend(wanted) => self.world.is_acknowledged(*wanted),
-            _ => false,
+            Transit::Submission(_)
+            | Transit::Bell(_)
+            | Transit::Request(..)
+            | Transit::Deploy(_)
+            | Transit::Requeue => false,
         });
         if self.is_healing && is_over && is_quiet && self.now >= ending(self.plan) {
             return Ok(false);
         }
-        let next = self.next_instant(&waiting, leased > 0);
+        self.is_watchful = leased > 0;
+        let next = self.next_instant(&waiting);
         let Some(next) = next.filter(|next| *next <= horizon(self.plan)) else {
             return Ok(false);
         };
-        if world_day(next) != world_day(self.now) {
+        if day_of(next) != day_of(self.now) {
             self.verify().await?;
         }
         self.set_clock(next);
@@ -872,11 +940,7 @@ impl<'a> Driver<'a> {
         Ok(true)
     }
 
-    fn next_instant(
-        &self,
-        waiting: &[(JobKind, DateTime<Utc>)],
-        is_leased: bool,
-    ) -> Option<DateTime<Utc>> {
+    fn next_instant(&self, waiting: &[(JobKind, DateTime<Utc>)]) -> Option<DateTime<Utc>> {
         let mut instants: Vec<DateTime<Utc>> = Vec::new();
         instants.extend(self.tasks.values().map(|task| task.not_before));
         instants.extend(self.transit.keys().next().map(|(at, _)| *at));
@@ -887,13 +951,12 @@ impl<'a> Driver<'a> {
                 *at
             });
         }
-        let is_busy = is_leased || !self.tasks.is_empty();
         for daemon in &self.daemons {
             match daemon.life {
                 Life::Frozen(until) | Life::Dead(until) => instants.push(until),
                 Life::Alive => {
                     instants.extend(daemon.tick_at.map(|at| at - daemon.skew));
-                    if is_busy {
+                    if self.is_watchful {
                         instants.extend([daemon.renew_at, daemon.sweep_at]);
                     }
                 }
@@ -904,8 +967,7 @@ impl<'a> Driver<'a> {
 
     /// The books must agree at any time.
     async fn verify(&mut self) -> Result<(), SimulateError> {
-        self.verified_at = self.now;
-        for finding in check::books(self.house).await? {
+        for finding in check::at_any_time(self.house).await? {
             self.find(finding.check, finding.what);
         }
         Ok(())
@@ -936,10 +998,6 @@ impl<'a> Driver<'a> {
         self.outcome.trace = self.trace.close();
         Ok(self.outcome)
     }
-}
-
-fn world_day(instant: DateTime<Utc>) -> chrono::NaiveDate {
-    super::world::day_of(instant)
 }
 
 /// Adds what a daemon counted in its life.

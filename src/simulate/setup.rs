@@ -108,7 +108,7 @@ impl Author<'_> {
     async fn people(&mut self, tx: &mut Tx) -> Result<(), SimulateError> {
         let now = self.house.clock.now();
         let all: Result<Vec<Merchant>, SimulateError> =
-            MERCHANTS.iter().map(|id| self.merchant(id)).collect();
+            MERCHANTS.iter().map(|id| Self::merchant(id)).collect();
         merchants::upsert_all(tx, &all?, now).await?;
         let partner = Partner {
             partner_id: PARTNER.parse().map_err(SimulateError::set_up)?,
@@ -125,7 +125,7 @@ impl Author<'_> {
         Ok(())
     }
 
-    fn merchant(&self, id: &str) -> Result<Merchant, SimulateError> {
+    fn merchant(id: &str) -> Result<Merchant, SimulateError> {
         let zero = Money::from_minor(0, Currency::CNY);
         let valid_from = NaiveDate::from_ymd_opt(2026, 1, 1).unwrap_or_default();
         Ok(Merchant {
@@ -227,6 +227,9 @@ impl Author<'_> {
             reason: "ordered",
         };
         orders::insert(tx, new, self.house.clock.now()).await?;
+        // References of orders that are paid at the channel begin with another letter.
+        let beginning = format!("{}-", order_no.replacen('E', "R", 1));
+        self.world.owners.push((beginning, merchant_id.clone()));
         Ok(merchant_id)
     }
 
@@ -381,9 +384,9 @@ impl Author<'_> {
         let before = day.checked_sub_days(Days::new(1)).unwrap_or(day);
         self.events.push((at(day, 1, 0), Event::TellSales));
         self.events.push((at(day, 2, 0), Event::Bill(before)));
-        for hour in 9..=16 {
+        for hour in 15..=16 {
             self.events.push((at(day, hour, 30), Event::Sign));
         }
-        self.events.push((at(day, 18, 0), Event::BankDay(day)));
+        self.events.push((at(day, 17, 10), Event::BankDay(day)));
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! All of it happens to the sandbox's books and by the ways in that people have; nothing of it goes wrong by itself.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use clearday_jobs::{JobKind, MerchantId, Money, Reference};
 use serde_json::json;
 
 use super::SimulateError;
-use super::bill::bill;
+use super::bill::{Trade, bill, trades};
 use super::house::{BANK, CHANNEL, House};
 use crate::config::Role;
 use crate::domain::approval::ApprovalState;
@@ -58,8 +60,12 @@ pub(super) struct World {
     pub(super) wanted: Vec<Wanted>,
     /// Whose acknowledgement upstream has.
     pub(super) acknowledged: Vec<bool>,
+    /// Whose money it is, by the beginning of the channel's order number.
+    pub(super) owners: Vec<(String, MerchantId)>,
     /// Sales that we are still to be told of.
     untold: Vec<Record>,
+    /// Trades that upstream told under numbers of its own.
+    retold: BTreeSet<String>,
 }
 
 impl World {
@@ -96,6 +102,7 @@ impl World {
                 Ok(None)
             }
             Event::TellSales => {
+                self.tell_again(house)?;
                 let rows = std::mem::take(&mut self.untold);
                 let rows = rows.into_iter().zip(2..);
                 let rows = rows.map(|(record, line)| RecordRow { line, record });
@@ -128,20 +135,34 @@ impl World {
             .create(reference, amount)
             .map_err(SimulateError::set_up)?;
         let paid = sandbox.pay(reference).map_err(SimulateError::set_up)?;
-        let trade_no = paid.channel_trade_no.parse();
-        self.untold.push(Record {
-            record_no: reference.clone(),
-            kind: RecordKind::Payment,
-            channel: CHANNEL.parse().map_err(SimulateError::set_up)?,
-            channel_trade_no: Some(trade_no.map_err(SimulateError::set_up)?),
-            merchant_id: merchant_id.clone(),
+        let trade = Trade {
+            at: paid.status_since,
+            channel_no: paid.channel_trade_no,
+            order_no: reference.to_string(),
             amount,
-            fee: Money::from_minor(0, amount.currency()),
-            status: RecordStatus::Succeeded,
-            occurred_at: paid.status_since.with_timezone(&CHINA_STANDARD_TIME),
-            original_record_no: None,
-            coupon: None,
-        });
+        };
+        self.untold
+            .push(record_of(&trade, reference.clone(), merchant_id)?);
+        Ok(())
+    }
+
+    /// Upstream tells some of the payments that we find ourselves, too, and under numbers of its own: the channel's
+    /// number says that it is the same money.
+    fn tell_again(&mut self, house: &House) -> Result<(), SimulateError> {
+        for trade in trades(&house.sandbox) {
+            let is_told = trade.channel_no.ends_with(['0', '3', '6', '9']);
+            let owner = self
+                .owners
+                .iter()
+                .find(|(beginning, _)| trade.order_no.starts_with(beginning.as_str()));
+            if let Some((_, merchant_id)) = owner.filter(|_| is_told)
+                && self.retold.insert(trade.channel_no.clone())
+            {
+                let own = format!("U-{}", trade.channel_no).parse();
+                let own = own.map_err(SimulateError::set_up)?;
+                self.untold.push(record_of(&trade, own, merchant_id)?);
+            }
+        }
         Ok(())
     }
 
@@ -167,6 +188,28 @@ impl World {
             payload: payload.to_string(),
         })))
     }
+}
+
+/// Our record of a trade.
+fn record_of(
+    trade: &Trade,
+    record_no: Reference,
+    merchant_id: &MerchantId,
+) -> Result<Record, SimulateError> {
+    let trade_no = trade.channel_no.parse();
+    Ok(Record {
+        record_no,
+        kind: RecordKind::Payment,
+        channel: CHANNEL.parse().map_err(SimulateError::set_up)?,
+        channel_trade_no: Some(trade_no.map_err(SimulateError::set_up)?),
+        merchant_id: merchant_id.clone(),
+        amount: trade.amount,
+        fee: Money::from_minor(0, trade.amount.currency()),
+        status: RecordStatus::Succeeded,
+        occurred_at: trade.at.with_timezone(&CHINA_STANDARD_TIME),
+        original_record_no: None,
+        coupon: None,
+    })
 }
 
 /// The name of the channel's bill of a day.

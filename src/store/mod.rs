@@ -247,6 +247,8 @@ impl Store {
     pub async fn in_memory() -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .in_memory(true)
+            // All of them: preparing costs more than running.
+            .statement_cache_capacity(1_000)
             .foreign_keys(true)
             .journal_mode(SqliteJournalMode::Memory)
             .synchronous(SqliteSynchronous::Off)

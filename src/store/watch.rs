@@ -11,6 +11,7 @@ use crate::domain::operation::OperationState;
 statements! {
     WAITING = "SELECT kind, MIN(run_at) FROM jobs WHERE state = 'ready' GROUP BY kind ORDER BY kind";
     LEASED = "SELECT COUNT(*) FROM jobs WHERE state IN ('running', 'cancelling')";
+    DONE = "SELECT COUNT(*) FROM jobs WHERE state = 'done'";
     LEASE_OF = "SELECT lease_epoch FROM jobs WHERE id = $1 AND state IN ('running', 'cancelling')";
     CALLS = "SELECT idempotency_key, kind, reference, state FROM operations ORDER BY idempotency_key";
 }
@@ -29,6 +30,24 @@ pub async fn waiting(tx: &mut Tx) -> Result<Vec<(JobKind, DateTime<Utc>)>, Store
 pub async fn leased(tx: &mut Tx) -> Result<i64, StoreError> {
     Ok(on_both!(tx, Db, connection => {
         sqlx::query_scalar(LEASED.text::<Db>()).fetch_one(connection).await?
+    }))
+}
+
+/// How many rows were ever changed on this connection. Only SQLite tells; elsewhere none are.
+pub async fn changes(tx: &mut Tx) -> Result<i64, StoreError> {
+    match tx {
+        Tx::Postgres(_) => Ok(0),
+        Tx::Sqlite(transaction) => {
+            let changes = sqlx::query_scalar("SELECT total_changes()");
+            Ok(changes.fetch_one(&mut ***transaction).await?)
+        }
+    }
+}
+
+/// How many jobs are done.
+pub async fn done(tx: &mut Tx) -> Result<i64, StoreError> {
+    Ok(on_both!(tx, Db, connection => {
+        sqlx::query_scalar(DONE.text::<Db>()).fetch_one(connection).await?
     }))
 }
 
