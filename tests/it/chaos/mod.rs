@@ -9,6 +9,7 @@
 mod chance;
 mod check;
 mod daemons;
+mod full_disk;
 mod load;
 mod orders;
 mod nemesis;
