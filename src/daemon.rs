@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use clearday_jobs::ChannelName;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -553,18 +554,32 @@ async fn inherit(engine: &Engine, locks: &WorkerLocks) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Waits for SIGTERM or SIGINT, or until the daemon stops by itself.
-///
-/// # Errors
-/// When the operating system refuses to tell.
-pub async fn until_told_to_stop(stopping: &CancellationToken) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => info!("SIGINT: stopping"),
-        () = stopping.cancelled() => {}
+/// What tells a daemon to stop. Heard from the moment this is made, so that whoever reads the daemon's first line may
+/// send it.
+#[derive(Debug)]
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Begins to hear.
+    ///
+    /// # Errors
+    /// When the operating system refuses to tell.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    Ok(())
+
+    /// Waits for SIGTERM or SIGINT, or until the daemon stops by itself.
+    pub async fn told(&mut self, stopping: &CancellationToken) {
+        tokio::select! {
+            _ = self.terminate.recv() => info!("SIGTERM: stopping"),
+            _ = self.interrupt.recv() => info!("SIGINT: stopping"),
+            () = stopping.cancelled() => {}
+        }
+    }
 }

@@ -55,5 +55,8 @@ impl Chance {
 fn a_seed_gives_the_same_numbers_for_ever() {
     let mut chance = Chance::new(1);
     let drawn = [chance.next(), chance.next(), chance.below(10)];
-    assert_eq!(drawn, [10_451_216_379_200_822_465, 13_757_245_211_066_428_519, 0]);
+    assert_eq!(
+        drawn,
+        [10_451_216_379_200_822_465, 13_757_245_211_066_428_519, 0]
+    );
 }

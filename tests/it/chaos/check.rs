@@ -87,20 +87,34 @@ pub(crate) async fn drain(
         {
             resent += 1;
             if !was_emptied {
-                findings.lost(format!("{} was in Redis, which kept it, and is gone", wish.key));
+                findings.lost(format!(
+                    "{} was in Redis, which kept it, and is gone",
+                    wish.key
+                ));
             }
         }
     }
     upstream.ask_again(&missing, start, DRAIN_LIMIT).await;
     if !wait_until(async || count_open(scene).await == 0).await {
         for job in open_jobs(scene).await {
-            let JobRow { idempotency_key, state, note, .. } = job;
+            let JobRow {
+                idempotency_key,
+                state,
+                note,
+                ..
+            } = job;
             findings.other(format!("not drained: {idempotency_key} is {state}: {note}"));
         }
     }
     let took = healed.elapsed();
     // Only now is all money there, for this to book.
-    upstream.ask_again(&[&orders::settlement(scene.clock.now())], start, DRAIN_LIMIT).await;
+    upstream
+        .ask_again(
+            &[&orders::settlement(scene.clock.now())],
+            start,
+            DRAIN_LIMIT,
+        )
+        .await;
     wait_until(async || count_open(scene).await == 0).await;
     Drained { took, resent }
 }
@@ -231,8 +245,15 @@ fn check_jobs(
             None if job.source == "schedule" => {}
             None => findings.unexpected(format!("nobody asked for {}", job.idempotency_key)),
         }
-        let JobRow { idempotency_key, state, note, .. } = job;
-        let is_told = surplus.iter().any(|order| idempotency_key.ends_with(&format!(" {order}")));
+        let JobRow {
+            idempotency_key,
+            state,
+            note,
+            ..
+        } = job;
+        let is_told = surplus
+            .iter()
+            .any(|order| idempotency_key.ends_with(&format!(" {order}")));
         match state.as_str() {
             "done" => {}
             "dead" if is_told => {}
@@ -268,7 +289,10 @@ async fn check_effects(
         scene.sandbox.handle.books(),
         scene.sandbox.handle.hold_books(),
     );
-    let known: BTreeSet<&str> = authorizations.iter().map(|(_, name)| name.as_str()).collect();
+    let known: BTreeSet<&str> = authorizations
+        .iter()
+        .map(|(_, name)| name.as_str())
+        .collect();
     for effect in holds.effects() {
         if !known.contains(effect.reference.as_str()) {
             findings.unexpected(format!("{:?} of {}", effect.event, effect.reference));
@@ -342,7 +366,14 @@ pub(crate) async fn story(scene: &Scene) -> String {
         .map(|job| (job.id, job.idempotency_key))
         .collect();
     let line = |it: &EventRow| {
-        let EventRow { job_id, version, event, worker, reason, occurred_at } = it;
+        let EventRow {
+            job_id,
+            version,
+            event,
+            worker,
+            reason,
+            occurred_at,
+        } = it;
         let key = jobs.get(job_id).map_or("?", String::as_str);
         let at = occurred_at.to_rfc3339();
         format!("{key} {version} {at} {event} {worker:?} {reason}\n")
@@ -356,7 +387,13 @@ fn check_histories(events: &[EventRow], findings: &mut Findings) {
         let mut holder: Option<&str> = None;
         let mut ends = 0;
         for (event, number) in history.iter().zip(1_i64..) {
-            let EventRow { job_id, version, event: name, worker, .. } = event;
+            let EventRow {
+                job_id,
+                version,
+                event: name,
+                worker,
+                ..
+            } = event;
             if *version != number {
                 findings.other(format!("job {job_id} has no event {number}"));
             }
@@ -509,7 +546,9 @@ pub(crate) fn recovery(scene: &Scene, events: &[EventRow]) -> Recovery {
             if rescue.event != "rescued" {
                 continue;
             }
-            let Some(worker) = &rescue.worker else { continue };
+            let Some(worker) = &rescue.worker else {
+                continue;
+            };
             let Some(death) = killed.iter().find(|it| worker.starts_with(&it.worker)) else {
                 continue;
             };

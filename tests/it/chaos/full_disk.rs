@@ -62,7 +62,9 @@ impl Daemon {
         let disk = if can_mount() {
             Disk::Small
         } else {
-            tell("no mount namespace can be made here: file sizes are limited instead of a full disk");
+            tell(
+                "no mount namespace can be made here: file sizes are limited instead of a full disk",
+            );
             Disk::LimitedFiles
         };
         let mut command = match disk {
@@ -129,7 +131,10 @@ impl Daemon {
             .header("Idempotency-Key", key(number))
             .header("Content-Type", "application/json")
             .body(r#"{"version":1,"through":"2026-03-01"}"#);
-        answer.send().await.map_or(0, |answer| answer.status().as_u16())
+        answer
+            .send()
+            .await
+            .map_or(0, |answer| answer.status().as_u16())
     }
 
     fn fill(&self) {

@@ -32,7 +32,9 @@ pub(crate) async fn strike_all(
     tokio::time::sleep_until(start + length).await;
     let proxies = |of: fn(&Proxy) -> u64| -> u64 {
         let lines = scene.hosts.iter();
-        lines.map(|lines| of(&lines.postgres) + of(&lines.redis)).sum()
+        lines
+            .map(|lines| of(&lines.postgres) + of(&lines.redis))
+            .sum()
     };
     // What was armed may not have met a connection to strike.
     faults.remove("cut_after_commit");

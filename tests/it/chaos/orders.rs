@@ -80,12 +80,7 @@ pub(crate) fn draw(
         .collect()
 }
 
-fn one(
-    chance: &mut Chance,
-    number: u64,
-    length: Duration,
-    begins_at: DateTime<Utc>,
-) -> OrderPlan {
+fn one(chance: &mut Chance, number: u64, length: Duration, begins_at: DateTime<Utc>) -> OrderPlan {
     let length_ms = u64::try_from(length.as_millis()).unwrap();
     let order_no: OrderNo = format!("O-{number}").parse().unwrap();
     let story = chance.below(10);
@@ -243,19 +238,10 @@ pub(crate) async fn open_all(
         assert!(orders::insert(&mut tx, new, begins_at).await.unwrap());
         for name in &plan.references {
             let channel = "sandbox";
-            let issued = orders::issue_reference(
-                &mut tx,
-                channel,
-                name.as_str(),
-                &plan.order_no,
-                begins_at,
-            );
+            let issued =
+                orders::issue_reference(&mut tx, channel, name.as_str(), &plan.order_no, begins_at);
             assert!(issued.await.unwrap());
-            scene
-                .sandbox
-                .handle
-                .create(name, cny(TOTAL_MINOR))
-                .unwrap();
+            scene.sandbox.handle.create(name, cny(TOTAL_MINOR)).unwrap();
             disturb(scene, chance, name, [Operation::Query, Operation::Close]);
         }
         if plan.authorization.is_some() {
@@ -269,8 +255,12 @@ pub(crate) async fn open_all(
         }
     }
     let told = plans.iter().zip(0..).filter(|(plan, _)| plan.is_told_of());
-    let told: Vec<Partner> = told.map(|(plan, number)| plan.partner(scene, number)).collect();
-    partners::upsert_all(&mut tx, &told, begins_at).await.unwrap();
+    let told: Vec<Partner> = told
+        .map(|(plan, number)| plan.partner(scene, number))
+        .collect();
+    partners::upsert_all(&mut tx, &told, begins_at)
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     for partner in &told {
         let addresses = [
@@ -286,7 +276,10 @@ pub(crate) async fn open_all(
                     Fault::ErrorAfterEffect,
                     Fault::Unavailable,
                 ]);
-                scene.mailroom.handle.queue_fault(operation, &address, fault);
+                scene
+                    .mailroom
+                    .handle
+                    .queue_fault(operation, &address, fault);
             }
         }
     }

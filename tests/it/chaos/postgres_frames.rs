@@ -94,7 +94,11 @@ mod tests {
     #[test]
     fn nothing_else_is_a_commit() {
         let mut frames = started();
-        for body in [&b"ROLLBACK\0"[..], b"COMMIT PREPARED 'x'\0", b"SELECT 'COMMIT'\0"] {
+        for body in [
+            &b"ROLLBACK\0"[..],
+            b"COMMIT PREPARED 'x'\0",
+            b"SELECT 'COMMIT'\0",
+        ] {
             assert!(!frames.have_commit(&frame(b"Q", body)));
         }
         assert!(!frames.have_commit(&frame(b"B", b"COMMIT\0")));

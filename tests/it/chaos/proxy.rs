@@ -448,7 +448,10 @@ mod tests {
         // A reset may throw away what had arrived and was not read.
         assert!(b"hello".starts_with(&answer), "{answer:?}");
         let mut next = connect(&proxy).await;
-        assert_eq!(ask(&mut next, b"hello world").await.unwrap(), b"hello world");
+        assert_eq!(
+            ask(&mut next, b"hello world").await.unwrap(),
+            b"hello world"
+        );
         assert_eq!(proxy.struck().bytes.load(Ordering::Relaxed), 1);
     }
 
@@ -462,7 +465,10 @@ mod tests {
         let other = simple_query("SELECT 1");
         assert_eq!(ask(&mut stream, &other).await.unwrap(), other);
         let commit = simple_query("COMMIT");
-        assert!(ask(&mut stream, &commit).await.is_err(), "no answer comes back");
+        assert!(
+            ask(&mut stream, &commit).await.is_err(),
+            "no answer comes back"
+        );
         let sent = start.len() + other.len() + commit.len();
         assert_eq!(arrived.load(Ordering::SeqCst), u64::try_from(sent).unwrap());
         assert_eq!(proxy.struck().commits.load(Ordering::Relaxed), 1);

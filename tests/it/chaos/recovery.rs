@@ -232,7 +232,9 @@ async fn emptied_under_load(count: usize) {
     tell(&format!(
         "Redis emptied with {waiting} jobs waiting: the next lease after {} ms, never more than {} ms without one; \
          what came by Redis next was taken in after {} ms; {done} of {expected} done after {} ms",
-        leased.first().map_or(0, |first| (*first - emptied_at).num_milliseconds()),
+        leased
+            .first()
+            .map_or(0, |first| (*first - emptied_at).num_milliseconds()),
         gap.map_or(0, |gap| gap.num_milliseconds()),
         (accepted_at - emptied_at).num_milliseconds(),
         took.as_millis(),

@@ -141,7 +141,11 @@ impl fmt::Display for Report {
             self.seed,
             self.length.as_secs(),
             self.hosts,
-            if self.is_redis_durable { "durable" } else { "in memory" },
+            if self.is_redis_durable {
+                "durable"
+            } else {
+                "in memory"
+            },
             self.jobs,
             self.tries,
             self.unanswered,

@@ -12,18 +12,15 @@ use super::chance::Chance;
 use super::check::{check, drain};
 use super::load::Upstream;
 use super::nemesis::strike_all;
+use super::orders;
 use super::plan::{Strike, plan};
 use super::report::{Findings, Report, tell};
 use super::scene::{Scene, Setting};
-use super::orders;
 
 const LENGTH: Duration = Duration::from_secs(20);
 
 /// What a daemon says when a commit of a worker that lost its lease was refused.
-const STALE_WORDS: [&str; 2] = [
-    "lost its lease and recorded nothing",
-    "had lost its lease",
-];
+const STALE_WORDS: [&str; 2] = ["lost its lease and recorded nothing", "had lost its lease"];
 
 /// One run: faults, healing, draining, checks.
 async fn run(seed: u64, length: Duration) -> Report {
@@ -147,9 +144,8 @@ seeds! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "scripts/chaos says which seed and for how long"]
 async fn wanted() {
-    let number = |name: &str, otherwise: u64| {
-        env::var(name).map_or(otherwise, |text| text.parse().unwrap())
-    };
+    let number =
+        |name: &str, otherwise: u64| env::var(name).map_or(otherwise, |text| text.parse().unwrap());
     let first = number("CLEARDAY_CHAOS_SEED", 1);
     let length = Duration::from_secs(number("CLEARDAY_CHAOS_SECONDS", LENGTH.as_secs()));
     let runs = number("CLEARDAY_CHAOS_RUNS", 1);
