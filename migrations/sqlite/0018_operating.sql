@@ -51,8 +51,9 @@ CREATE INDEX pruned_jobs_by_end ON pruned_jobs (ended_at, id);
 
 -- Set when the time of a job was over and the books referred to it: it stays, and is not looked at again.
 ALTER TABLE jobs ADD COLUMN kept_at INTEGER;
--- Pruning walks from the job that ended first and meets none that stays.
-CREATE INDEX jobs_prunable ON jobs (updated_at, id) WHERE state IN ('done', 'cancelled') AND kept_at IS NULL;
+-- Pruning walks from the job that ended first and meets none that stays. NOT IN, because planners would look IN up in
+-- jobs_by_state, and sort what they find.
+CREATE INDEX jobs_prunable ON jobs (updated_at, id) WHERE state NOT IN ('ready', 'running', 'cancelling', 'dead') AND kept_at IS NULL;
 
 -- Every table that refers to jobs is asked before one is deleted, and once more by the database.
 CREATE INDEX reconciliation_runs_by_job ON reconciliation_runs (job_id);

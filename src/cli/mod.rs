@@ -20,6 +20,7 @@ mod jobs;
 mod lock;
 mod migrate;
 mod openapi;
+mod prune;
 mod queues;
 pub mod reconcile;
 mod schema;
@@ -108,6 +109,7 @@ enum StoreVerb {
     Enqueue(enqueue::EnqueueArgs),
     Import(import::ImportArgs),
     Jobs(jobs::JobsArgs),
+    Prune(prune::PruneArgs),
     Queues(queues::QueuesArgs),
     Settle(settle::SettleArgs),
     Status(status::StatusArgs),
@@ -180,6 +182,7 @@ async fn run_on_store(
         StoreVerb::Enqueue(args) => enqueue::run(args, engine, outside).await,
         StoreVerb::Import(args) => import::run(args, engine, outside).await,
         StoreVerb::Jobs(args) => jobs::run(args, engine, outside).await,
+        StoreVerb::Prune(args) => prune::run(args, settings, engine, outside).await,
         StoreVerb::Queues(args) => queues::run(args, engine, outside).await,
         StoreVerb::Settle(args) => settle::run(args, settings, engine, outside).await,
         StoreVerb::Status(args) => status::run(args, engine, outside).await,

@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 use clearday_jobs::{ChannelName, Currency, Money, Reference};
 
 use super::sandbox::SandboxBank;
-use super::{ChannelError, Evidence, Now, SetupError, Timeouts, Wire};
+use super::{ChannelError, Evidence, Now, SetupError, Timeouts, Turn, Wire};
 
 /// The longest end-to-end id that ISO 20022 carries (`Max35Text`); a longer one comes back cut, or not at all.
 pub const END_TO_END_ID_LENGTH_MAX: usize = 35;
@@ -178,6 +178,13 @@ impl Bank {
     pub fn name(&self) -> &ChannelName {
         match self {
             Self::Sandbox(sandbox) => sandbox.name(),
+        }
+    }
+
+    /// From now on every request to it waits for its turn.
+    pub fn take_turns(&self, turn: Turn) {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.outbound().take_turns(turn),
         }
     }
 

@@ -29,7 +29,7 @@ pub use bank::{
     PayoutOrder, PayoutState,
 };
 pub use error::{ChannelError, DeclineCode, ErrorClass, SetupError, TransportError, Trouble};
-pub use outbound::{ANSWER_BYTES_MAX, Timeouts, install_tls_provider};
+pub use outbound::{ANSWER_BYTES_MAX, Timeouts, Turn, install_tls_provider};
 pub use sandbox::{SandboxChannel, SandboxSettings};
 pub use wire::{Carrier, Delivered, Lost, Parcel, Wire, Within};
 
@@ -117,6 +117,13 @@ impl Channel {
             breaker: Mutex::default(),
             now: Arc::clone(now),
         })
+    }
+
+    /// From now on every request to it waits for its turn.
+    pub fn take_turns(&self, turn: Turn) {
+        match &self.connector {
+            Connector::Sandbox(sandbox) => sandbox.outbound().take_turns(turn),
+        }
     }
 
     /// Asks whether a call may go out now. A channel that was unavailable several times in a row is left alone for a

@@ -4,9 +4,11 @@
 //! unsent from what may have arrived, and leaves it to the channel to say what an answer means.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clearday_jobs::ChannelName;
+use futures::future::BoxFuture;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{
     Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url, redirect, retry,
@@ -33,9 +35,28 @@ pub struct Timeouts {
     pub request: Duration,
 }
 
+/// Waits until the next request may leave.
+#[derive(Clone)]
+pub struct Turn(Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>);
+
+impl Turn {
+    /// A turn that comes when this future ends.
+    pub fn new(wait: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wait))
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Turn")
+    }
+}
+
 /// The way to one channel.
 pub(super) struct Outbound {
     channel: ChannelName,
+    /// Where its requests are counted, if they are.
+    turn: OnceLock<Turn>,
     wire: Wire,
     client: Client,
     base_url: Url,
@@ -88,6 +109,7 @@ impl Outbound {
         match wire.client(|| build_client(&base_url, timeouts)) {
             Ok(client) => Ok(Self {
                 channel,
+                turn: OnceLock::new(),
                 wire: wire.clone(),
                 client,
                 base_url,
@@ -104,7 +126,12 @@ impl Outbound {
         &self.channel
     }
 
-    /// Sends once and waits for the whole answer.
+    /// From now on every request waits for its turn; the first such wish stays.
+    pub(super) fn take_turns(&self, turn: Turn) {
+        self.turn.get_or_init(|| turn);
+    }
+
+    /// Sends once, when it is its turn, and waits for the whole answer.
     pub(super) async fn send(&self, ask: Ask<'_>) -> Result<Reply, ChannelError> {
         let Some(url) = self.url(ask.path) else {
             let request = format!("{} {}", ask.method, ask.path.join("/"));
@@ -126,6 +153,9 @@ impl Outbound {
             builder = builder.header(CONTENT_TYPE, "application/json").body(body);
         }
 
+        if let Some(Turn(wait)) = self.turn.get() {
+            wait().await;
+        }
         let exchange = Exchange {
             channel: &self.channel,
             wire: &self.wire,

@@ -26,6 +26,7 @@ pub mod notice;
 pub mod operation;
 pub mod order;
 pub mod order_expiry;
+pub mod pace;
 pub mod partner;
 pub mod partner_notification;
 pub mod percent;

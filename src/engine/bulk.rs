@@ -170,7 +170,7 @@ impl Engine {
                 let page = self.page(&selection, kind, after).await?;
                 looked_at = looked_at.saturating_add(page.matching.len());
                 for letter in page.matching {
-                    count_in(&mut groups, kind, letter);
+                    count_in(&mut groups, kind, &letter);
                 }
                 match page.after {
                     Some(_) if i64::try_from(looked_at).is_ok_and(|it| it >= COUNT_MAX) => {
@@ -366,7 +366,7 @@ fn told(selection: &Selection) -> Value {
     Value::Object(said.collect::<Map<String, Value>>())
 }
 
-fn count_in(groups: &mut BTreeMap<(JobKind, String), DeadGroup>, kind: JobKind, letter: Selected) {
+fn count_in(groups: &mut BTreeMap<(JobKind, String), DeadGroup>, kind: JobKind, letter: &Selected) {
     let reason = cause_of(&letter.note);
     let group = groups
         .entry((kind, reason.clone()))

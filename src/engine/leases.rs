@@ -104,7 +104,7 @@ impl Engine {
     /// Extends every lease this process holds, and notes that the database answers and that this daemon is at work.
     pub async fn renew_held(&self) -> Result<Held, StoreError> {
         let held = self.0.held.all();
-        let mut tx = self.0.store.begin().await?;
+        let mut tx = self.0.store.begin_keeping().await?;
         let until = self.0.clock.now() + self.0.policy.lease;
         let renewed = jobs::renew(&mut tx, &held, until).await?;
         daemons::note_seen(&mut tx, self.worker(), RELEASE_VERSION, self.0.clock.now()).await?;

@@ -16,8 +16,11 @@ mod execute;
 mod explain;
 mod import;
 mod leases;
+mod mend;
 mod operate;
+mod pacer;
 mod queues;
+mod retention;
 mod run;
 mod settlements;
 mod setup;
@@ -37,11 +40,14 @@ pub use audit::AuditFinding;
 pub use bulk::{DeadGroup, DeadLetters, Done, Matching};
 pub use ends::{Booking, Effects};
 pub use execute::{Handler, WorkError};
-pub use explain::Waiting;
+pub use explain::{Explainer, Waiting};
 pub use import::ImportError;
 pub use leases::Held;
+pub use mend::{MendError, Mended};
 pub use operate::{OperateError, Wish};
+pub use pacer::Pacer;
 pub use queues::{QueueFigures, REASON_LENGTH_MAX};
+pub use retention::{Pruned, Retention};
 pub use run::{Finished, Run, RunTx, ShownSettlement};
 pub use settlements::{
     NewOfflinePayment, OfflinePaymentError, OfflinePaymentRegistered,
@@ -92,6 +98,10 @@ pub struct Counters {
     pub panicked: AtomicU64,
     /// Leases that lapsed and were swept.
     pub rescued: AtomicU64,
+    /// Finished jobs that were deleted because their time was over.
+    pub jobs_pruned: AtomicU64,
+    /// Histories that were.
+    pub histories_pruned: AtomicU64,
 }
 
 /// The engine of one daemon; cheap to clone.

@@ -58,7 +58,7 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem>
 
 fn register_counters(registry: &mut Registry, engine: &Engine) {
     let counters = engine.counters();
-    let table: [(&str, &str, &AtomicU64); 5] = [
+    let table: [(&str, &str, &AtomicU64); 7] = [
         (
             "runs_finished",
             "Runs that ended in the recorded effect",
@@ -83,6 +83,16 @@ fn register_counters(registry: &mut Registry, engine: &Engine) {
             "stale_commits_refused",
             "Commits refused because the lease was lost",
             &counters.stale_commits_refused,
+        ),
+        (
+            "jobs_pruned",
+            "Finished jobs that were deleted because their time was over",
+            &counters.jobs_pruned,
+        ),
+        (
+            "histories_pruned",
+            "Histories of jobs that were deleted because their time was over",
+            &counters.histories_pruned,
         ),
     ];
     for (name, help, count) in table {

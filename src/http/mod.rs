@@ -50,8 +50,8 @@ pub use settlements::{
     SettlementEventView, SettlementView,
 };
 pub use view::{
-    EventView, JobDetail, JobView, LeaseView, NoticeDetail, OperationDetail, RejectionView,
-    WaitingView,
+    EventView, JobDetail, JobView, LeaseView, NoticeDetail, OperationDetail, PrunedView,
+    RejectionView, TimelineView, WaitingView,
 };
 
 use auth::People;
@@ -119,6 +119,11 @@ pub fn router(api: Api) -> Router {
         .route("/jobs/{job}", get(page::job))
         .route("/jobs/{job}/retry", post(page::retry))
         .route("/jobs/{job}/cancel", post(page::cancel))
+        .route("/jobs/{job}/snooze", post(page::operating::snooze))
+        .route("/queues/{kind}/pause", post(page::operating::pause))
+        .route("/queues/{kind}/resume", post(page::operating::resume))
+        .route("/dead_letters", get(page::operating::dead_letters))
+        .route("/dead_letters/retry", post(page::operating::replay))
         .route("/rejected_submissions", get(page::rejected))
         .route("/breaks", get(page::breaks::list))
         .route("/approvals", get(page::approvals::list))

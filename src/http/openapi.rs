@@ -26,7 +26,7 @@ const SUBMITTED_BODY: &str = "/paths/~1v1~1jobs~1{job}/post/requestBody/content"
         (name = "jobs", description = "Submit, list, look at, retry, cancel and put off jobs."),
         (name = "queues", description = "How the queue of each kind stands; pause and resume it."),
         (name = "records", description = "Import payments and refunds of our books."),
-        (name = "rejected_submissions", description = "What was refused at the door."),
+        (name = "rejected_submissions", description = "What was refused at the door, and sent anew, mended."),
         (name = "approvals", description = "What two people must agree on before money moves."),
         (name = "settlements", description = "What merchants are owed, and how far its payment is."),
         (name = "health", description = "For probes and monitoring."),
@@ -54,6 +54,8 @@ pub(super) fn api_router() -> OpenApiRouter<Api> {
         .routes(routes!(records::import))
         .routes(routes!(rejected::list))
         .routes(routes!(rejected::show))
+        .routes(routes!(rejected::mend))
+        .routes(routes!(jobs::timeline))
         .routes(routes!(approvals::list))
         .routes(routes!(approvals::show))
         .routes(routes!(approvals::approve))

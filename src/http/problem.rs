@@ -14,7 +14,7 @@ use tracing::{error, warn};
 use utoipa::ToSchema;
 
 use crate::domain::approval::SignatureRefusal;
-use crate::engine::{ApprovalError, OperateError, Refusal};
+use crate::engine::{ApprovalError, MendError, OperateError, Refusal};
 use crate::store::StoreError;
 
 /// The media type of every error.
@@ -435,6 +435,20 @@ impl From<OperateError> for Problem {
                 Self::new(ProblemKind::CountDiffers, detail).about("expected")
             }
             OperateError::Store(store) => store.into(),
+        }
+    }
+}
+
+impl From<MendError> for Problem {
+    fn from(error: MendError) -> Self {
+        let detail = error.to_string();
+        match error {
+            MendError::NotFound(_) => Self::new(ProblemKind::NotFound, detail),
+            MendError::MendedBefore { job_id, .. } => {
+                Self::new(ProblemKind::StateConflict, detail).blocked_by(job_id)
+            }
+            MendError::Refused(refusal) => refusal.into(),
+            MendError::Store(store) => store.into(),
         }
     }
 }

@@ -21,6 +21,7 @@ mod import;
 mod killed;
 mod messages;
 mod offline_payment;
+mod operating;
 mod order_expiry;
 mod packaging;
 mod partner_notification;

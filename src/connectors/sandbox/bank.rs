@@ -44,6 +44,10 @@ impl SandboxBank {
         })
     }
 
+    pub(in crate::connectors) fn outbound(&self) -> &Outbound {
+        &self.outbound
+    }
+
     /// The name that merchants' accounts use for it.
     pub fn name(&self) -> &ChannelName {
         self.outbound.channel()

@@ -48,7 +48,7 @@ impl SandboxChannel {
         })
     }
 
-    pub(super) fn outbound(&self) -> &Outbound {
+    pub(in crate::connectors) fn outbound(&self) -> &Outbound {
         &self.outbound
     }
 

@@ -158,7 +158,7 @@ async fn all_dead_letters_of_a_cause_are_replayed_when_their_number_is_sent_back
     );
 
     let retry = async |rest: &str| {
-        let filter = r##"{"kind":"order_expiry","reason":"order # is unknown"}"##;
+        let filter = r#"{"kind":"order_expiry","reason":"order # is unknown"}"#;
         let body = format!(r#"{{"filter":{filter},{rest}}}"#);
         ask("POST", "/v1/jobs/retry", &body).await
     };
@@ -209,4 +209,55 @@ async fn a_job_is_put_off_by_an_instant_or_by_seconds() {
     let misplaced = r#"{"dry_run":true,"seconds":60}"#;
     let refused = snooze("/v1/jobs/cancel".to_owned(), misplaced).await;
     assert_eq!(refused.problem().2.as_deref(), Some("seconds"));
+}
+
+#[tokio::test]
+async fn what_was_refused_is_sent_anew_with_its_key() {
+    let site = Site::open().await;
+    site.submit("order_expiry", "k-1", r#"{"version":1}"#).await;
+    let rejected = site.get("/v1/rejected_submissions").await.json();
+    let id = &rejected["rejected_submissions"][0]["rejected_submission_id"];
+    let path = format!("/v1/rejected_submissions/{}/mend", id.as_str().unwrap());
+    let mend = async |body: &'static str| {
+        site.send(local("POST", &path).body(Body::from(body)).unwrap())
+            .await
+    };
+    let refused = mend(r#"{"payload":{"version":1}}"#).await.problem();
+    assert_eq!((refused.0, refused.1.as_str()), (422, "bad_payload"));
+    let good = r#"{"payload":{"version":1,"order_no":"O-1","expires_at":"2026-03-02T11:00:00Z"}}"#;
+    let job_id = mend(good).await.json()["job_id"].clone();
+    let job = site
+        .get(&format!("/v1/jobs/{}", job_id.as_str().unwrap()))
+        .await;
+    assert_eq!(job.json()["idempotency_key"], "k-1");
+    let rejected = site.get("/v1/rejected_submissions").await.json();
+    assert_eq!(rejected["rejected_submissions"][0]["mended_job_id"], job_id);
+    assert_eq!(mend(good).await.problem().0, 409);
+}
+
+#[tokio::test]
+async fn the_history_of_a_pruned_job_is_still_told() {
+    let site = Site::open().await;
+    let id = site.due_job("k-1").await;
+    site.finish_due().await;
+    site.clock.advance(chrono::TimeDelta::days(91));
+    let keep = clearday::engine::Retention {
+        jobs: chrono::TimeDelta::days(90),
+        job_events: chrono::TimeDelta::days(400),
+    };
+    let path = format!("/v1/jobs/{id}/timeline");
+    assert_eq!(site.get(&path).await.json()["pruned"], Value::Null);
+    site.engine.prune_batch(&keep).await.unwrap();
+    assert_eq!(
+        site.get(&format!("/v1/jobs/{id}")).await.status,
+        StatusCode::NOT_FOUND
+    );
+    let told = site.get(&path).await.json();
+    assert_eq!(told["pruned"]["state"], "done");
+    assert_eq!(told["timeline"].as_array().unwrap().len(), 3);
+    let metrics = site.get("/metrics").await.body;
+    assert!(
+        metrics.contains("clearday_jobs_pruned_total 1"),
+        "{metrics}"
+    );
 }

@@ -189,20 +189,33 @@ fn url_of_database(server: &str, name: &str) -> String {
     format!("{scheme}://{host}/{name}{options}")
 }
 
-/// A Redis of a test's own, which keeps nothing on disk: free to be emptied, killed and restarted.
+/// A Redis of a test's own: free to be emptied, killed and restarted.
 #[derive(Debug)]
 pub(crate) struct TestRedis {
     port: u16,
     process: Option<Child>,
+    /// Whether what it acknowledged is still there after a kill.
+    is_durable: bool,
     folder: ScratchFolder,
 }
 
 impl TestRedis {
+    /// One that keeps nothing on disk.
     pub(crate) async fn start() -> Self {
+        Self::start_as(false).await
+    }
+
+    /// One that writes down what it acknowledges before it does (`appendonly yes`).
+    pub(crate) async fn start_durable() -> Self {
+        Self::start_as(true).await
+    }
+
+    async fn start_as(is_durable: bool) -> Self {
         let folder = ScratchFolder::new("redis");
         let mut redis = Self {
             port: 0,
             process: None,
+            is_durable,
             folder,
         };
         for _ in 0..START_TRIES {
@@ -218,7 +231,11 @@ impl TestRedis {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// Ends it at once, as a crash would. Everything in it is lost.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends it at once, as a crash would. Everything in it is lost, unless it is durable.
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             // Fails only if it ended by itself.
@@ -230,6 +247,16 @@ impl TestRedis {
     /// Kills it, if it still runs, and starts it empty at the same address.
     pub(crate) async fn restart_empty(&mut self) {
         self.kill();
+        let kept = self.folder.path().join("appendonlydir");
+        if kept.exists() {
+            fs::remove_dir_all(kept).unwrap();
+        }
+        self.restart().await;
+    }
+
+    /// Kills it, if it still runs, and starts it at the same address with what it kept.
+    pub(crate) async fn restart(&mut self) {
+        self.kill();
         assert!(
             self.try_start().await,
             "redis-server did not start again on port {}:\n{}",
@@ -238,11 +265,19 @@ impl TestRedis {
         );
     }
 
+    /// Starts it with what it kept, unless it runs.
+    pub(crate) async fn start_again(&mut self) {
+        if self.process.is_none() {
+            self.restart().await;
+        }
+    }
+
     async fn try_start(&mut self) -> bool {
         let mut command = Command::new(required("CLEARDAY_TEST_REDIS_SERVER"));
         command
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
-            .args(["--save", "", "--appendonly", "no"])
+            .args(["--save", "", "--appendonly"])
+            .arg(if self.is_durable { "yes" } else { "no" })
             .arg("--dir")
             .arg(self.folder.path())
             // scripts/test ends by it what a killed test left behind.
@@ -312,13 +347,54 @@ impl TestPostgresServer {
 
     /// Its database `postgres`, as a role that may do everything.
     pub(crate) fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        self.url_at(self.port)
+    }
+
+    /// The same where somebody else listens for it.
+    pub(crate) fn url_at(&self, port: u16) -> String {
+        format!("postgres://postgres@127.0.0.1:{port}/postgres")
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends it at once and without a checkpoint, as its own immediate shutdown does.
+    pub(crate) fn stop_at_once(&mut self) {
+        self.end();
+    }
+
+    /// Stops every process of it, so that nobody is answered: new connections are taken by the kernel alone.
+    pub(crate) fn stall(&self) {
+        self.signal_all("STOP");
+    }
+
+    /// Lets it go on where it was stopped.
+    pub(crate) fn go_on(&self) {
+        self.signal_all("CONT");
+    }
+
+    /// Kills one process that serves a client: Postgres ends all others and recovers.
+    pub(crate) fn crash(&self) {
+        let Some(process) = &self.process else { return };
+        // The first ones are its own helpers; any of them makes it recover.
+        if let Some(last) = children(process.id()).last() {
+            signal("KILL", *last);
+        }
+    }
+
+    fn signal_all(&self, name: &str) {
+        let Some(process) = &self.process else { return };
+        signal(name, process.id());
+        for child in children(process.id()) {
+            signal(name, child);
+        }
     }
 
     /// Ends it as an administrator would: connections are cut off, what was committed stays.
     pub(crate) async fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            send_signal("INT", &process);
+            signal("INT", process.id());
             while process.try_wait().unwrap().is_none() {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -334,6 +410,13 @@ impl TestPostgresServer {
             self.port,
             self.folder.log()
         );
+    }
+
+    /// Starts it, unless it runs.
+    pub(crate) async fn start_again(&mut self) {
+        if self.process.is_none() {
+            self.restart().await;
+        }
     }
 
     async fn try_start(&mut self) -> bool {
@@ -358,8 +441,10 @@ impl TestPostgresServer {
     /// Ends it without ceremony. Not with SIGKILL, which would leave its children running for a
     /// moment and its shared memory for ever.
     fn end(&mut self) {
+        // One that is stopped hears nothing.
+        self.go_on();
         if let Some(mut process) = self.process.take() {
-            send_signal("QUIT", &process);
+            signal("QUIT", process.id());
             process.wait().unwrap();
         }
     }
@@ -381,13 +466,26 @@ fn postgres_is_ready(data: &Path) -> bool {
 }
 
 /// The standard library only knows SIGKILL; the shell knows them all.
-fn send_signal(signal: &str, process: &Child) {
+pub(crate) fn signal(name: &str, process_id: u32) {
     // Fails only if the process ended by itself, and then waiting for it is all there is to do.
     Command::new("sh")
-        .args(["-c", &format!("kill -{signal} {}", process.id())])
+        .args(["-c", &format!("kill -{name} {process_id}")])
         .stderr(Stdio::null())
         .status()
         .unwrap();
+}
+
+/// The processes that this one started, the oldest first.
+fn children(process_id: u32) -> Vec<u32> {
+    let listed = Command::new("ps")
+        .args(["-o", "pid=", "--sort=start_time", "--ppid"])
+        .arg(process_id.to_string())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(listed.stdout).unwrap();
+    text.split_whitespace()
+        .map(|id| id.parse().unwrap())
+        .collect()
 }
 
 fn spawn(mut command: Command, folder: &ScratchFolder) -> Child {
@@ -424,7 +522,8 @@ async fn wait_for_start(process: &mut Child, is_ready: impl Fn() -> bool) -> boo
     false
 }
 
-fn free_port() -> u16 {
+/// A port on which nobody listens now.
+pub(crate) fn free_port() -> u16 {
     loop {
         let offset = u16::try_from(random() % u64::from(PORT_COUNT)).unwrap();
         let port = FIRST_PORT + offset;
