@@ -13,7 +13,7 @@ use serde_json::json;
 use super::exit::{CliError, Exit, OutputFormat};
 use super::statement::write_json;
 use super::table::Table;
-use crate::simulate::{Fault, Outcome, Plan, SimulateError, shrink, simulate};
+use crate::simulate::{Outcome, Plan, SimulateError, Visits, shrink, simulate};
 
 /// Tells how far it is after so many seeds.
 const TOLD_EVERY: u64 = 100;
@@ -54,7 +54,7 @@ struct Sum {
     faults_least: Option<usize>,
     stale_refused: u64,
     failed: Vec<u64>,
-    table: BTreeMap<(Fault, String), u64>,
+    table: BTreeMap<String, Visits>,
 }
 
 /// Runs the verb and says how to exit.
@@ -183,20 +183,35 @@ impl Sum {
         if !outcome.findings.is_empty() {
             self.failed.push(seed);
         }
-        for (pair, times) in outcome.table {
-            let total = self.table.entry(pair).or_default();
-            *total = total.saturating_add(times);
+        for (step, visits) in outcome.table {
+            self.table.entry(step).or_default().join(&visits);
         }
     }
 
+    /// What could have gone wrong somewhere, and never did.
+    fn never_struck(&self) -> Vec<String> {
+        let pairs = self.table.iter().flat_map(|(step, visits)| {
+            let never = visits.struck.iter().filter(|(_, times)| **times == 0);
+            never.map(move |(fault, _)| format!("{fault} at {step}"))
+        });
+        pairs.collect()
+    }
+
     fn json(&self) -> serde_json::Value {
-        let mut table: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
-        for ((fault, step), times) in &self.table {
-            table
-                .entry(step)
-                .or_default()
-                .insert(fault.as_str(), *times);
-        }
+        let struck = |visits: &Visits| -> BTreeMap<&'static str, u64> {
+            let struck = visits.struck.iter();
+            struck
+                .map(|(fault, times)| (fault.as_str(), *times))
+                .collect()
+        };
+        let table: BTreeMap<&str, serde_json::Value> = self
+            .table
+            .iter()
+            .map(|(step, visits)| {
+                let told = json!({"taken": visits.taken, "faults": struck(visits)});
+                (step.as_str(), told)
+            })
+            .collect();
         json!({
             "ok": self.failed.is_empty(),
             "seeds": self.seeds,
@@ -206,16 +221,25 @@ impl Sum {
             "faults_least": self.faults_least,
             "stale_commits_refused": self.stale_refused,
             "failed_seeds": self.failed,
-            "faults_by_step": table,
+            "steps_and_faults": table,
+            "never_struck": self.never_struck(),
         })
     }
 
     fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        let mut table = Table::new(["step", "fault", "times"]);
-        for ((fault, step), times) in &self.table {
-            table.add([step.clone(), fault.to_string(), times.to_string()]);
+        let mut table = Table::new(["step", "taken", "faults"]);
+        for (step, visits) in &self.table {
+            let faults: Vec<String> = visits
+                .struck
+                .iter()
+                .map(|(fault, times)| format!("{fault} {times}"))
+                .collect();
+            table.add([step.clone(), visits.taken.to_string(), faults.join(", ")]);
         }
         table.write(out)?;
+        for pair in self.never_struck() {
+            writeln!(out, "never: {pair}")?;
+        }
         writeln!(
             out,
             "{} seeds, {} jobs, {} steps, {} faults (at least {} in a seed), {} stale commits refused, {} seeds failed",

@@ -32,6 +32,8 @@ use crate::store::watch;
 
 /// A night takes a few thousand; a story this long goes round in circles.
 const STEPS_MAX: u64 = 400_000;
+/// A story in which fewer things go wrong shows little.
+const FAULTS_LEAST: usize = 12;
 /// Runs of one kind that a daemon carries out at the same time.
 const ROOM: usize = 4;
 /// As often as daemons are set up to.
@@ -107,6 +109,8 @@ struct Driver<'a> {
     is_watchful: bool,
     now: DateTime<Utc>,
     heal_at: DateTime<Utc>,
+    /// Where little went wrong by then, until here.
+    heal_late: DateTime<Utc>,
     is_healing: bool,
     order: Dice,
     faults: Dice,
@@ -143,7 +147,7 @@ impl<'a> Driver<'a> {
     fn new(plan: &'a Plan, house: &'a House, world: World) -> Result<Self, SimulateError> {
         let mut faults = Dice::new(plan.seed, Purpose::Faults);
         let rates = Rates {
-            steps: u32::try_from(faults.between(4, 25)).unwrap_or(10),
+            steps: u32::try_from(faults.between(8, 25)).unwrap_or(10),
             calls: u32::try_from(faults.between(50, 250)).unwrap_or(100),
             transit: u32::try_from(faults.between(20, 150)).unwrap_or(50),
         };
@@ -175,6 +179,7 @@ impl<'a> Driver<'a> {
             is_watchful: false,
             now: beginning(),
             heal_at: beginning() + TimeDelta::seconds(heal_after),
+            heal_late: ending(plan) + TimeDelta::days(2),
             is_healing: false,
             order: Dice::new(plan.seed, Purpose::Order),
             faults,
@@ -263,7 +268,8 @@ impl<'a> Driver<'a> {
                 self.find("L9", format!("no end after {STEPS_MAX} steps"));
                 return Ok(());
             }
-            if !self.is_healing && self.now >= self.heal_at {
+            let is_enough = self.drawn >= FAULTS_LEAST || self.now >= self.heal_late;
+            if !self.is_healing && self.now >= self.heal_at && is_enough {
                 self.heal();
             }
             let choices = self.choices();
@@ -801,7 +807,16 @@ impl<'a> Driver<'a> {
         permille: u32,
         place: impl FnOnce() -> String,
     ) -> Option<Fault> {
-        if self.is_healing || !self.faults.happens(permille) {
+        if self.is_healing {
+            return None;
+        }
+        let place = place();
+        let visits = self.outcome.table.entry(place.clone()).or_default();
+        visits.taken = visits.taken.saturating_add(1);
+        for fault in of {
+            visits.struck.entry(*fault).or_default();
+        }
+        if !self.faults.happens(permille) {
             return None;
         }
         let possible: Vec<Fault> = of
@@ -815,13 +830,9 @@ impl<'a> Driver<'a> {
         if number >= self.plan.faults_max || self.plan.spared.contains(&number) {
             return None;
         }
-        let place = place();
         self.tell(|| format!("FAULT {number} {fault} at {place}"));
-        let times = self
-            .outcome
-            .table
-            .entry((fault, place.clone()))
-            .or_default();
+        let visits = self.outcome.table.entry(place.clone()).or_default();
+        let times = visits.struck.entry(fault).or_default();
         *times = times.saturating_add(1);
         self.outcome.struck.push(Struck {
             number,

@@ -87,10 +87,30 @@ pub struct Outcome {
     pub jobs: usize,
     /// Commits that were refused because the lease was lost.
     pub stale_refused: u64,
-    /// How often each fault struck at each step.
-    pub table: BTreeMap<(Fault, String), u64>,
+    /// By step: how often it was taken, and how often each fault struck there that could.
+    pub table: BTreeMap<String, Visits>,
     /// The story, if it was to be told.
     pub trace: Vec<String>,
+}
+
+/// How often a step was taken, and what went wrong there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Visits {
+    /// How often it was taken while things could go wrong.
+    pub taken: u64,
+    /// Every fault that may strike there, and how often it did.
+    pub struck: BTreeMap<Fault, u64>,
+}
+
+impl Visits {
+    /// Both together.
+    pub fn join(&mut self, other: &Self) {
+        self.taken = self.taken.saturating_add(other.taken);
+        for (fault, times) in &other.struck {
+            let total = self.struck.entry(*fault).or_default();
+            *total = total.saturating_add(*times);
+        }
+    }
 }
 
 /// Why a simulation could not be carried out.
