@@ -61,6 +61,16 @@ impl Clock {
         }
     }
 
+    /// Sets a manual clock, forward or back, and wakes who waited for it; a system clock is left alone.
+    pub fn set(&self, to: DateTime<Utc>) {
+        match &self.0 {
+            Source::System { .. } => {}
+            Source::Manual(now) => {
+                now.send_replace(cut(to));
+            }
+        }
+    }
+
     /// Returns at `instant`, at once when it has passed.
     pub async fn sleep_until(&self, instant: DateTime<Utc>) {
         match &self.0 {

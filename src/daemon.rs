@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use clearday_jobs::ChannelName;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,11 +24,12 @@ use crate::config::{self, Secret, Settings};
 use crate::connectors::messages::{Messages, MessagesError};
 use crate::connectors::{
     BankAccount, BankConnector, BankSettings, Banks, ChannelSettings, Channels, Now,
-    SandboxSettings, SetupError, Timeouts,
+    SandboxSettings, SetupError, Timeouts, Turn,
 };
 use crate::domain::deferred_authorization::ChargingRules;
+use crate::domain::pace::Pace;
 use crate::domain::partner_notification::PayLinkTemplate;
-use crate::engine::{Bell, Engine, Handler, Policy};
+use crate::engine::{Bell, Engine, Handler, Pacer, Policy, Pruned, Retention};
 use crate::queue::{InProcessBell, Queue, QueueSettings, RedisBell, RedisQueue, supervise};
 use crate::store::{Store, StoreError};
 use crate::worker_locks::WorkerLocks;
@@ -41,6 +43,11 @@ const HEAVY_JOBS_MAX: usize = 1;
 const LAST_STEPS: Duration = Duration::from_secs(5);
 /// A neighbour that died is looked for this often.
 const LOOK_FOR_DEAD: TimeDelta = TimeDelta::seconds(2);
+
+/// Days are what retention is counted in, so an hour more or less is nothing.
+const PRUNE_EVERY: TimeDelta = TimeDelta::hours(1);
+/// Between two batches the database belongs to the jobs.
+const PRUNE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Everything a daemon is made of.
 #[derive(Debug)]
@@ -61,6 +68,8 @@ pub struct Parts {
     pub sweep: TimeDelta,
     /// Redis; absent: the in-process queue only.
     pub redis_url: Option<String>,
+    /// How long finished jobs are kept; absent: for ever.
+    pub retention: Option<Retention>,
     /// What carries jobs out: [`crate::workers::handler`].
     pub handler: Handler,
     /// Where this process gives a sign of life; none: what it held when it died waits for its lease.
@@ -91,11 +100,14 @@ impl Parts {
         let now: Now = Arc::new(move || told.now());
         let channels = settings.channels.iter().map(channel_settings);
         let banks = settings.banks.iter().map(bank_settings);
+        let channels = Channels::build(channels, &now)?;
+        let banks = Banks::build(banks, &now)?;
+        keep_paces(settings, &channels, &banks, &store, &clock);
         let bench = Workbench {
-            channels: Arc::new(Channels::build(channels, &now)?),
+            channels: Arc::new(channels),
             messages: Arc::new(Messages::build(&settings.messages(), &now)?),
             pay_link: pay_link(settings),
-            banks: Arc::new(Banks::build(banks, &now)?),
+            banks: Arc::new(banks),
             deposit_texts: Arc::new(deposit_texts(&settings.channels)),
             charging: Arc::new(ChargingRules {
                 sequence: settings.authorization.sequence.clone(),
@@ -116,6 +128,7 @@ impl Parts {
             },
             heartbeat: delta(settings.jobs.heartbeat),
             sweep: delta(settings.jobs.sweep),
+            retention: settings.retention(),
             redis_url: settings
                 .redis
                 .url
@@ -127,12 +140,46 @@ impl Parts {
     }
 }
 
+/// Lets requests wait for their turn where the settings name a pace.
+fn keep_paces(
+    settings: &Settings,
+    channels: &Channels,
+    banks: &Banks,
+    store: &Store,
+    clock: &Clock,
+) {
+    let turn = |name: &ChannelName, per_second: u32| {
+        let name = format!("requests to {name}");
+        let pace = Pace::per_second(per_second);
+        let pacer = Arc::new(Pacer::new(store.clone(), clock.clone(), name, pace));
+        Turn::new(move || {
+            let pacer = Arc::clone(&pacer);
+            Box::pin(async move { pacer.turn().await })
+        })
+    };
+    for configured in &settings.channels {
+        if let (Some(channel), Some(per_second)) = (
+            channels.find(&configured.name),
+            configured.requests_per_second,
+        ) {
+            channel.take_turns(turn(&configured.name, per_second));
+        }
+    }
+    for configured in &settings.banks {
+        if let (Some(bank), Some(per_second)) =
+            (banks.find(&configured.name), configured.requests_per_second)
+        {
+            bank.take_turns(turn(&configured.name, per_second));
+        }
+    }
+}
+
 /// Beside the SQLite file, or where any process of this machine finds it.
 fn locks_at(settings: &Settings) -> Option<LocksAt> {
     let database = settings.database.url.clone()?;
     let beside = database.reveal().strip_prefix("sqlite://").map(|path| {
         let file = Path::new(path.split('?').next().unwrap_or(path));
-        file.parent().unwrap_or(file).join("locks")
+        file.parent().unwrap_or(file).join("clearday-locks")
     });
     let folder = settings.jobs.locks_directory.clone().or(beside);
     Some(LocksAt {
@@ -234,6 +281,7 @@ struct Plan {
     handler: Handler,
     heartbeat: TimeDelta,
     sweep: TimeDelta,
+    retention: Option<Retention>,
 }
 
 impl Daemon {
@@ -290,6 +338,7 @@ impl Daemon {
                 handler: parts.handler,
                 heartbeat: parts.heartbeat,
                 sweep: parts.sweep,
+                retention: parts.retention,
             },
         })
     }
@@ -311,6 +360,7 @@ impl Daemon {
             redis.start(&self.engine, &self.local, &self.tracker, &self.stop);
         }
         self.keep();
+        self.prune();
     }
 
     /// The engine, for whoever serves it to the outside.
@@ -417,6 +467,37 @@ impl Daemon {
         }
     }
 
+    /// Lets finished jobs go whose time is over. Any number of daemons may: none meets what another one has in hand.
+    fn prune(&self) {
+        let Some(keep) = self.plan.retention else {
+            return;
+        };
+        let (engine, stop) = (self.engine.clone(), self.stop.clone());
+        self.every("pruning", PRUNE_EVERY, &self.stop, move || {
+            let (engine, stop) = (engine.clone(), stop.clone());
+            async move {
+                let mut pruned = engine.prune_batch(&keep).await?;
+                while pruned.has_more && !stop.is_cancelled() {
+                    tokio::time::sleep(PRUNE_PAUSE).await;
+                    pruned = pruned.and(engine.prune_batch(&keep).await?);
+                }
+                let Pruned {
+                    jobs,
+                    histories,
+                    kept,
+                    ..
+                } = pruned;
+                if pruned != Pruned::default() {
+                    info!(
+                        jobs,
+                        histories, kept, "Pruned {jobs} jobs and {histories} histories"
+                    );
+                }
+                Ok(())
+            }
+        });
+    }
+
     /// Runs `body` every `interval` by the daemon's clock until `stop`; errors wait and try again.
     fn every<B, F>(
         &self,
@@ -473,18 +554,32 @@ async fn inherit(engine: &Engine, locks: &WorkerLocks) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Waits for SIGTERM or SIGINT, or until the daemon stops by itself.
-///
-/// # Errors
-/// When the operating system refuses to tell.
-pub async fn until_told_to_stop(stopping: &CancellationToken) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => info!("SIGINT: stopping"),
-        () = stopping.cancelled() => {}
+/// What tells a daemon to stop. Heard from the moment this is made, so that whoever reads the daemon's first line may
+/// send it.
+#[derive(Debug)]
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Begins to hear.
+    ///
+    /// # Errors
+    /// When the operating system refuses to tell.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    Ok(())
+
+    /// Waits for SIGTERM or SIGINT, or until the daemon stops by itself.
+    pub async fn told(&mut self, stopping: &CancellationToken) {
+        tokio::select! {
+            _ = self.terminate.recv() => info!("SIGTERM: stopping"),
+            _ = self.interrupt.recv() => info!("SIGINT: stopping"),
+            () = stopping.cancelled() => {}
+        }
+    }
 }

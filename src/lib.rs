@@ -14,6 +14,7 @@ pub mod formats;
 pub mod http;
 pub mod queue;
 pub mod schedule;
+pub mod simulate;
 pub mod store;
 pub mod telemetry;
 pub mod verify;

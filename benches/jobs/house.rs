@@ -89,6 +89,7 @@ impl House {
             heartbeat: TimeDelta::seconds(5),
             sweep: TimeDelta::seconds(5),
             redis_url: redis_url().filter(|_| self.folder.is_none()),
+            retention: None,
             locks: None,
             handler,
         })

@@ -4,3 +4,9 @@
 
 UPDATE jobs SET partition_key = '' WHERE partition_key IS NULL;
 CREATE INDEX jobs_due_by_partition ON jobs (kind, priority, partition_key, run_at, id) WHERE state = 'ready';
+
+-- From when on something outside may be asked again, over all daemons: a row for each that has a pace.
+CREATE TABLE paces (
+    name    TEXT NOT NULL PRIMARY KEY,
+    next_at TIMESTAMPTZ NOT NULL
+);

@@ -163,7 +163,7 @@ pub(super) fn person<'s>(
 ) -> Result<Signer<'s>, CliError> {
     match engine.store() {
         Store::Sqlite { .. } => {}
-        Store::Postgres(_) => {
+        Store::Postgres { .. } => {
             return Err(CliError::refused(
                 "on Postgres nobody is believed by name: approve over HTTP, \
                  POST /v1/approvals/{id}/approve, with the person's own token",

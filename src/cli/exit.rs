@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use crate::config::ConfigError;
-use crate::engine::{ApprovalError, OperateError};
+use crate::engine::{ApprovalError, MendError, OperateError};
 use crate::store::StoreError;
 
 /// The exit codes of every verb.
@@ -144,8 +144,23 @@ impl From<OperateError> for CliError {
         match error {
             OperateError::NotFound(_)
             | OperateError::Refused { .. }
-            | OperateError::OpenOperation { .. } => Self::of(Exit::Refused, error),
+            | OperateError::OpenOperation { .. }
+            | OperateError::SnoozeUntil(_)
+            | OperateError::Reason
+            | OperateError::NeverAllowed { .. }
+            | OperateError::CountDiffers { .. } => Self::of(Exit::Refused, error),
             OperateError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<MendError> for CliError {
+    fn from(error: MendError) -> Self {
+        match error {
+            MendError::NotFound(_) | MendError::MendedBefore { .. } | MendError::Refused(_) => {
+                Self::of(Exit::Refused, error)
+            }
+            MendError::Store(error) => error.into(),
         }
     }
 }

@@ -1,28 +1,32 @@
-//! `clearday jobs`: looks at jobs, retries and cancels them. None of it moves money.
+//! `clearday jobs`: looks at jobs, retries, cancels and puts them off. None of it moves money.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use clearday_jobs::{JobId, JobKind};
+use clearday_jobs::{JobId, JobKind, PAYLOAD_BYTES_MAX};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::Outside;
+use super::bulk::{self, Meant, Until, write_dead};
 use super::exit::{CliError, Exit, OutputFormat};
+use super::input::read_bounded;
 use super::schema::kind_parser;
 use super::statement::write_json;
 use super::table::{Table, visible};
-use super::views::{JobLine, JobStory, RejectionLine, instant};
+use super::views::{JobLine, JobStory, PrunedStory, RejectionLine, instant};
 use crate::domain::job::{Job, JobState};
-use crate::engine::{Engine, OperateError, Waiting};
+use crate::engine::{Engine, Mended, OperateError, Source, Waiting, Wish};
 use crate::store::events::TimelineEntry;
 use crate::store::jobs::JobFilter;
 use crate::store::operations::OperationView;
 use crate::store::rejections::Rejection;
-use crate::store::{events, jobs, operations, rejections};
+use crate::store::retention::PrunedJob;
+use crate::store::{events, jobs, operations, rejections, retention};
 
-/// Look at jobs, retry and cancel them.
+/// Look at jobs, retry, cancel and put them off.
 #[derive(Debug, Args)]
 pub(super) struct JobsArgs {
     #[command(subcommand)]
@@ -41,18 +45,23 @@ enum JobsVerb {
         /// The job.
         id: JobId,
     },
-    /// Make a waiting, dead or cancelled job due now, with all its attempts again.
-    Retry {
-        /// The job.
-        id: JobId,
+    /// Make a waiting, dead or cancelled job due now, with all its attempts again; or all that match.
+    Retry(Meant),
+    /// Withdraw a job: at once when it waits or is dead, when its worker lets go if it runs; or all that match.
+    Cancel(Meant),
+    /// Put a waiting job off until later; or all that match.
+    Snooze {
+        #[command(flatten)]
+        meant: Meant,
+        #[command(flatten)]
+        until: Until,
     },
-    /// Withdraw a job: at once when it waits, when its worker lets go if it runs.
-    Cancel {
-        /// The job.
-        id: JobId,
-    },
+    /// Show the dead letters by what killed them: `jobs retry --reason CAUSE` replays such a group.
+    Dead,
     /// List submissions that were refused, with what was sent, the newest first.
     Rejected(RejectedArgs),
+    /// Submit anew, mended, what had been refused; it is then linked to its job.
+    Mend(MendArgs),
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +81,21 @@ struct ListArgs {
 }
 
 #[derive(Debug, Args)]
+struct MendArgs {
+    /// The refused submission.
+    id: Uuid,
+    /// The payload as it should have been; `-` reads standard input.
+    #[arg(long, value_name = "FILE")]
+    payload: PathBuf,
+    /// Another kind; left out: the one it named.
+    #[arg(long, value_parser = kind_parser())]
+    kind: Option<JobKind>,
+    /// Another key; left out: the one it carried.
+    #[arg(long)]
+    key: Option<String>,
+}
+
+#[derive(Debug, Args)]
 struct RejectedArgs {
     /// Only those refused before this one: the last of the page before.
     #[arg(long, value_name = "ID")]
@@ -81,7 +105,7 @@ struct RejectedArgs {
     limit: u16,
 }
 
-fn state_parser() -> impl TypedValueParser<Value = JobState> {
+pub(super) fn state_parser() -> impl TypedValueParser<Value = JobState> {
     PossibleValuesParser::new(JobState::ALL.iter().map(|state| state.as_str()))
         .try_map(|name| name.parse::<JobState>())
 }
@@ -97,25 +121,31 @@ pub(super) async fn run(
     engine: &Engine,
     outside: &mut Outside<'_>,
 ) -> Result<Exit, CliError> {
-    let who = who(&outside.environment);
     let format = args.format;
     let written = match args.verb {
         JobsVerb::List(wanted) => {
             let page = list(engine, &wanted).await?;
             write_list(&page, format, outside.stdout)
         }
-        JobsVerb::Show { id } => {
-            let story = show(engine, id).await?;
-            write_story(&story, format, outside.stdout)
-        }
-        JobsVerb::Retry { id } => {
-            let job = engine.retry(id, &who).await?;
+        JobsVerb::Show { id } => match show(engine, id).await? {
+            Shown::Job(story) => write_story(&story, format, outside.stdout),
+            Shown::Pruned(job, timeline) => write_pruned(&job, &timeline, format, outside.stdout),
+        },
+        JobsVerb::Mend(wanted) => {
+            let job = mend(engine, wanted, outside).await?;
             write_list(&[job], format, outside.stdout)
         }
-        JobsVerb::Cancel { id } => {
-            let job = engine.cancel(id, &who).await?;
-            write_list(&[job], format, outside.stdout)
+        JobsVerb::Retry(meant) => {
+            return bulk::run(Wish::Retry, meant, format, engine, outside).await;
         }
+        JobsVerb::Cancel(meant) => {
+            return bulk::run(Wish::Cancel, meant, format, engine, outside).await;
+        }
+        JobsVerb::Snooze { meant, until } => {
+            let wish = until.wish(engine.clock().now());
+            return bulk::run(wish, meant, format, engine, outside).await;
+        }
+        JobsVerb::Dead => write_dead(engine.dead_letters().await?, format, outside.stdout),
         JobsVerb::Rejected(wanted) => {
             let page = rejected(engine, &wanted).await?;
             write_rejected(&page, format, outside.stdout)
@@ -126,7 +156,7 @@ pub(super) async fn run(
 }
 
 /// The account at the keyboard, as far as the environment tells.
-fn who(environment: &[(String, String)]) -> String {
+pub(super) fn who(environment: &[(String, String)]) -> String {
     let account = environment.iter().find(|(name, _)| name == "USER");
     account.map_or_else(
         || "somebody at the command line".to_owned(),
@@ -157,16 +187,44 @@ struct Story {
     operations: Vec<OperationView>,
 }
 
-async fn show(engine: &Engine, id: JobId) -> Result<Story, CliError> {
+/// A job, or what is left of one.
+enum Shown {
+    Job(Box<Story>),
+    Pruned(PrunedJob, Vec<TimelineEntry>),
+}
+
+async fn show(engine: &Engine, id: JobId) -> Result<Shown, CliError> {
+    let mut tx = engine.store().read().await?;
+    let timeline = events::timeline(&mut tx, id).await?;
+    if let Some(job) = jobs::find(&mut tx, id).await? {
+        return Ok(Shown::Job(Box::new(Story {
+            waiting: engine.explain(&mut tx, &job).await?,
+            operations: operations::of_job(&mut tx, id).await?,
+            timeline,
+            job,
+        })));
+    }
+    let pruned = retention::find_pruned(&mut tx, id).await?;
+    let pruned = pruned.ok_or(OperateError::NotFound(id))?;
+    Ok(Shown::Pruned(pruned, timeline))
+}
+
+async fn mend(
+    engine: &Engine,
+    wanted: MendArgs,
+    outside: &mut Outside<'_>,
+) -> Result<Job, CliError> {
+    let mended = Mended {
+        kind: wanted.kind.map(|kind| kind.to_string()),
+        idempotency_key: wanted.key,
+        payload: read_bounded(&wanted.payload, PAYLOAD_BYTES_MAX, outside)?,
+        source: Source::CommandLine,
+    };
+    let who = who(&outside.environment);
+    let id = engine.mend(wanted.id, mended, &who).await?;
     let mut tx = engine.store().read().await?;
     let job = jobs::find(&mut tx, id).await?;
-    let job = job.ok_or(OperateError::NotFound(id))?;
-    Ok(Story {
-        waiting: engine.explain(&mut tx, &job).await?,
-        timeline: events::timeline(&mut tx, id).await?,
-        operations: operations::of_job(&mut tx, id).await?,
-        job,
-    })
+    Ok(job.ok_or(OperateError::NotFound(id))?)
 }
 
 #[derive(Serialize)]
@@ -179,7 +237,11 @@ struct RejectionPage {
     rejected: Vec<RejectionLine>,
 }
 
-fn write_list(page: &[Job], format: OutputFormat, mut out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write_list(
+    page: &[Job],
+    format: OutputFormat,
+    mut out: &mut dyn Write,
+) -> io::Result<()> {
     if format == OutputFormat::Json {
         let jobs = page.iter().map(Into::into).collect();
         return write_json(&JobPage { jobs }, &mut out);
@@ -238,10 +300,10 @@ fn write_story(story: &Story, format: OutputFormat, mut out: &mut dyn Write) -> 
     writeln!(out, "payload  {}", visible(&job.payload))?;
     writeln!(out, "state    {}: {}", job.state, visible(&job.note))?;
     if let Some(waiting) = waiting {
-        let until = waiting
-            .until
-            .map(|until| format!(" until {}", instant(until)));
-        let until = until.unwrap_or_default();
+        let until = waiting.until.map_or_else(String::new, |until| {
+            let seconds = waiting.in_seconds.unwrap_or_default();
+            format!(" until {}, in {seconds} s", instant(until))
+        });
         writeln!(out, "waits    {}{until}", visible(&waiting.reason))?;
     }
     writeln!(out)?;
@@ -251,6 +313,28 @@ fn write_story(story: &Story, format: OutputFormat, mut out: &mut dyn Write) -> 
         write_operations(operations, out)?;
     }
     Ok(())
+}
+
+fn write_pruned(
+    job: &PrunedJob,
+    timeline: &[TimelineEntry],
+    format: OutputFormat,
+    mut out: &mut dyn Write,
+) -> io::Result<()> {
+    if format == OutputFormat::Json {
+        return write_json(&PrunedStory::of(job, timeline), &mut out);
+    }
+    writeln!(out, "job      {}", job.id)?;
+    writeln!(out, "kind     {}", job.kind)?;
+    writeln!(out, "key      {}", visible(&job.idempotency_key))?;
+    let (ended, pruned) = (instant(job.ended_at), instant(job.pruned_at));
+    writeln!(
+        out,
+        "state    {} since {ended}, pruned at {pruned}",
+        job.state
+    )?;
+    writeln!(out)?;
+    write_timeline(timeline, out)
 }
 
 fn write_timeline(timeline: &[TimelineEntry], out: &mut dyn Write) -> io::Result<()> {

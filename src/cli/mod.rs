@@ -6,6 +6,7 @@
 mod approvals;
 mod audit;
 mod bank_statement;
+mod bulk;
 mod calendar;
 mod completions;
 mod connect;
@@ -19,10 +20,13 @@ mod jobs;
 mod lock;
 mod migrate;
 mod openapi;
+mod prune;
+mod queues;
 pub mod reconcile;
 mod schema;
 mod serve;
 mod settle;
+mod simulate;
 pub mod statement;
 mod status;
 mod supervisor;
@@ -91,6 +95,7 @@ enum Verb {
     Statement(statement::StatementArgs),
     Calendar(calendar::CalendarArgs),
     Schema(schema::SchemaArgs),
+    Simulate(simulate::SimulateArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -104,6 +109,8 @@ enum StoreVerb {
     Enqueue(enqueue::EnqueueArgs),
     Import(import::ImportArgs),
     Jobs(jobs::JobsArgs),
+    Prune(prune::PruneArgs),
+    Queues(queues::QueuesArgs),
     Settle(settle::SettleArgs),
     Status(status::StatusArgs),
     Verify(verify::VerifyArgs),
@@ -156,6 +163,7 @@ async fn run(arguments: Arguments, outside: &mut Outside<'_>) -> Result<Exit, Cl
         Verb::Statement(args) => statement::run(&args, &mut outside.stdout),
         Verb::Calendar(args) => calendar::run(&args, outside.stdout),
         Verb::Schema(args) => schema::run(&args, outside.stdout),
+        Verb::Simulate(args) => simulate::run(&args, outside),
         Verb::Completions(args) => completions::run(&args, outside.stdout),
     }
 }
@@ -174,6 +182,8 @@ async fn run_on_store(
         StoreVerb::Enqueue(args) => enqueue::run(args, engine, outside).await,
         StoreVerb::Import(args) => import::run(args, engine, outside).await,
         StoreVerb::Jobs(args) => jobs::run(args, engine, outside).await,
+        StoreVerb::Prune(args) => prune::run(args, settings, engine, outside).await,
+        StoreVerb::Queues(args) => queues::run(args, engine, outside).await,
         StoreVerb::Settle(args) => settle::run(args, settings, engine, outside).await,
         StoreVerb::Status(args) => status::run(args, engine, outside).await,
         StoreVerb::Verify(args) => verify::run(args, engine, outside).await,

@@ -14,7 +14,7 @@ use super::lock::FolderLock;
 use super::supervisor;
 use crate::clock::{Clock, Ids};
 use crate::config::Settings;
-use crate::daemon::{Daemon, Parts, until_told_to_stop};
+use crate::daemon::{Daemon, Parts, StopSignals};
 use crate::domain::settlement_run::public::{BankDay, BankDays};
 use crate::http::{self, Api, Facts, ReadinessCheck};
 use crate::schedule;
@@ -47,20 +47,18 @@ pub(super) async fn run(
         "embedded"
     };
     let mut serving = prepare(settings, store.clone(), clock, ids, listener, environment)?;
+    let mut signals = StopSignals::listen().map_err(deaf)?;
     tell(out, &format!("clearday serves http://{}", serving.address))?;
     supervisor::keep_telling(&serving.daemon);
     let stopping = serving.daemon.stopping().clone();
-    let told = until_told_to_stop(&stopping);
-    tokio::pin!(told);
     let is_there = tokio::select! {
-        told = &mut told => told.map(|()| Ok(false)),
-        outcome = wait_for_database(&store) => Ok(outcome),
+        () = signals.told(&stopping) => Ok(false),
+        outcome = wait_for_database(&store) => outcome,
     };
-    let is_there = is_there.map_err(deaf)?;
     if let Ok(true) = is_there {
         serving.begin();
         supervisor::tell_ready(serving.address);
-        told.await.map_err(deaf)?;
+        signals.told(&stopping).await;
     }
     let is_fault = stopping.is_cancelled();
     if is_there.is_ok() {
@@ -77,7 +75,7 @@ pub(super) async fn run(
     })
 }
 
-fn deaf(error: std::io::Error) -> CliError {
+pub(super) fn deaf(error: std::io::Error) -> CliError {
     CliError::unavailable("signals cannot be heard").because(error)
 }
 

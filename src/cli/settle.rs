@@ -361,7 +361,7 @@ async fn register(
     engine: &Engine,
     outside: &mut Outside<'_>,
 ) -> Result<Exit, CliError> {
-    if let Store::Postgres(_) = engine.store() {
+    if let Store::Postgres { .. } = engine.store() {
         return Err(CliError::refused(
             "on Postgres nobody is believed by name: register over HTTP, \
              POST /v1/settlements/{id}/parts/{part_no}/offline_payments, with the person's own token",

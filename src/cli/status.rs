@@ -135,7 +135,7 @@ fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A count, and that there are more where it was cut off.
-fn count(number: i64) -> String {
+pub(super) fn count(number: i64) -> String {
     if number >= COUNT_MAX {
         format!("{number}+")
     } else {

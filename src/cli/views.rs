@@ -9,6 +9,7 @@ use crate::engine::Waiting;
 use crate::store::events::TimelineEntry;
 use crate::store::operations::OperationView;
 use crate::store::rejections::Rejection;
+use crate::store::retention::PrunedJob;
 
 /// An instant as people and scripts read it.
 pub(super) fn instant(at: DateTime<Utc>) -> String {
@@ -87,6 +88,7 @@ pub(super) struct JobStory {
 struct WaitingView {
     reason: String,
     until: Option<String>,
+    in_seconds: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -128,9 +130,36 @@ impl JobStory {
             waiting: waiting.map(|waiting| WaitingView {
                 reason: waiting.reason.clone(),
                 until: waiting.until.map(instant),
+                in_seconds: waiting.in_seconds,
             }),
             timeline: timeline.iter().map(Into::into).collect(),
             operations: operations.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// What is left of a job that was pruned.
+#[derive(Serialize)]
+pub(super) struct PrunedStory {
+    job_id: String,
+    kind: &'static str,
+    state: &'static str,
+    idempotency_key: String,
+    ended_at: String,
+    pruned_at: String,
+    timeline: Vec<TimelineLine>,
+}
+
+impl PrunedStory {
+    pub(super) fn of(job: &PrunedJob, timeline: &[TimelineEntry]) -> Self {
+        Self {
+            job_id: job.id.to_string(),
+            kind: job.kind.as_str(),
+            state: job.state.as_str(),
+            idempotency_key: job.idempotency_key.clone(),
+            ended_at: instant(job.ended_at),
+            pruned_at: instant(job.pruned_at),
+            timeline: timeline.iter().map(Into::into).collect(),
         }
     }
 }
@@ -182,6 +211,7 @@ pub(super) struct RejectionLine {
     idempotency_key: Option<String>,
     reason: String,
     job_id: Option<String>,
+    mended_job_id: Option<String>,
     /// What was sent; bytes that are not UTF-8 are replaced.
     raw: String,
 }
@@ -197,6 +227,7 @@ impl From<&Rejection> for RejectionLine {
             idempotency_key: rejection.idempotency_key.clone(),
             reason: rejection.reason.clone(),
             job_id: rejection.job_id.map(|id| id.to_string()),
+            mended_job_id: rejection.mended_job_id.map(|id| id.to_string()),
             raw: String::from_utf8_lossy(&rejection.raw).into_owned(),
         }
     }

@@ -9,7 +9,8 @@ use clearday_jobs::{MethodGroup, Money};
 
 use super::layers::Node;
 use super::{
-    Approvals, Bank, CatchUp, Channel, ConfigError, Jobs, Log, Schedule, Secret, Settings, Smtp,
+    Approvals, Bank, CatchUp, Channel, ConfigError, Jobs, Log, Retention, Schedule, Secret,
+    Settings, Smtp,
 };
 use crate::domain::partner_notification::PayLinkTemplate;
 use crate::telemetry;
@@ -18,6 +19,8 @@ use crate::telemetry;
 const RENEWALS_PER_LEASE: u32 = 3;
 /// An emptied Redis may delay a job by 10 s, not longer: the sweep finds what nobody was woken for.
 const SWEEP_SECONDS_MAX: u64 = 10;
+/// A century: longer is for ever, which is 0.
+const DAYS_MAX: u32 = 36_500;
 const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
 
@@ -63,6 +66,7 @@ impl Checks<'_> {
     pub(super) fn all(&self, settings: &Settings) -> Result<(), ConfigError> {
         self.urls(settings)?;
         self.jobs(&settings.jobs)?;
+        self.retention(&settings.retention)?;
         self.sequence(&settings.authorization.sequence)?;
         self.log(&settings.log)?;
         self.approvals(&settings.approvals)?;
@@ -135,6 +139,20 @@ impl Checks<'_> {
                 jobs.lease.as_secs()
             );
             return Err(self.refuse("jobs.heartbeat_seconds", reason));
+        }
+        Ok(())
+    }
+
+    fn retention(&self, retention: &Retention) -> Result<(), ConfigError> {
+        let Retention {
+            jobs_days,
+            job_events_days,
+        } = *retention;
+        self.between("retention.jobs_days", jobs_days, 0, DAYS_MAX)?;
+        self.between("retention.job_events_days", job_events_days, 1, DAYS_MAX)?;
+        if job_events_days < jobs_days {
+            let reason = format!("must not be below `retention.jobs_days` ({jobs_days})");
+            return Err(self.refuse("retention.job_events_days", reason));
         }
         Ok(())
     }
@@ -234,11 +252,18 @@ impl Checks<'_> {
         Ok(())
     }
 
+    fn pace(&self, list: &str, per_second: Option<u32>) -> Result<(), ConfigError> {
+        per_second.map_or(Ok(()), |requests| {
+            self.between(&format!("{list}.requests_per_second"), requests, 1, 10_000)
+        })
+    }
+
     fn channels(&self, channels: &[Channel]) -> Result<(), ConfigError> {
         for (index, channel) in channels.iter().enumerate() {
             let list = format!("channels[{index}]");
             let timeouts = [channel.connect_timeout, channel.request_timeout];
             self.outside(&list, &channel.url, timeouts)?;
+            self.pace(&list, channel.requests_per_second)?;
         }
         self.unique("channels", "name", channels.iter().map(|it| &it.name))
     }
@@ -248,6 +273,7 @@ impl Checks<'_> {
             let list = format!("banks[{index}]");
             let timeouts = [bank.connect_timeout, bank.request_timeout];
             self.outside(&list, &bank.url, timeouts)?;
+            self.pace(&list, bank.requests_per_second)?;
             if let Err(error) = bank.payout_ceiling() {
                 return Err(self.refuse(format!("{list}.payout_max"), error.to_string()));
             }

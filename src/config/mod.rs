@@ -25,7 +25,7 @@ pub use error::{ConfigError, Hint, Origin};
 pub use messages::{Notifications, Sms, Smtp, Webhooks};
 pub use values::{Secret, TokenSha256};
 
-use crate::engine::Policy;
+use crate::engine::{self, Policy};
 use checks::Checks;
 use layers::Node;
 use read::Reader;
@@ -45,6 +45,8 @@ pub struct Settings {
     pub http: Http,
     /// How patient the engine is.
     pub jobs: Jobs,
+    /// How long what is finished is kept.
+    pub retention: Retention,
     /// How payment methods are charged.
     pub authorization: Authorization,
     /// What is told, and how.
@@ -145,6 +147,18 @@ pub struct Jobs {
     /// How long a stopping daemon waits for its runs.
     #[serde(rename = "shutdown_seconds", deserialize_with = "values::seconds")]
     pub shutdown: Duration,
+}
+
+/// `[retention]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Days for which done and cancelled jobs are kept; 0: for ever.
+    #[serde(deserialize_with = "values::whole")]
+    pub jobs_days: u32,
+    /// Days for which their histories are.
+    #[serde(deserialize_with = "values::whole")]
+    pub job_events_days: u32,
 }
 
 /// `[authorization]`
@@ -303,6 +317,9 @@ pub struct Channel {
         deserialize_with = "values::seconds"
     )]
     pub processing_window: Duration,
+    /// Requests per second, over all daemons; without it, as many as there are.
+    #[serde(default, deserialize_with = "values::some_whole")]
+    pub requests_per_second: Option<u32>,
     /// What a bank's statement says where this channel deposits what it owes.
     #[serde(default, deserialize_with = "values::some_text")]
     pub deposit_text: Option<String>,
@@ -348,6 +365,9 @@ pub struct Bank {
         deserialize_with = "values::seconds"
     )]
     pub request_timeout: Duration,
+    /// Requests per second, over all daemons; without it, as many as there are.
+    #[serde(default, deserialize_with = "values::some_whole")]
+    pub requests_per_second: Option<u32>,
     /// After this long without effect, an order that left has none any more; the bank's own promise.
     #[serde(
         rename = "processing_window_seconds",
@@ -481,6 +501,15 @@ impl Settings {
     /// [`ConfigError::NoDatabase`] when none is named.
     pub fn database_url(&self) -> Result<&Secret, ConfigError> {
         self.database.url.as_ref().ok_or(ConfigError::NoDatabase)
+    }
+
+    /// How long finished jobs are kept; `None`: for ever.
+    pub fn retention(&self) -> Option<engine::Retention> {
+        let kept = &self.retention;
+        (kept.jobs_days > 0).then(|| engine::Retention {
+            jobs: TimeDelta::days(kept.jobs_days.into()),
+            job_events: TimeDelta::days(kept.job_events_days.into()),
+        })
     }
 
     /// How patient the engine is.

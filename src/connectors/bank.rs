@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 use clearday_jobs::{ChannelName, Currency, Money, Reference};
 
 use super::sandbox::SandboxBank;
-use super::{ChannelError, Evidence, Now, SetupError, Timeouts};
+use super::{ChannelError, Evidence, Now, SetupError, Timeouts, Turn, Wire};
 
 /// The longest end-to-end id that ISO 20022 carries (`Max35Text`); a longer one comes back cut, or not at all.
 pub const END_TO_END_ID_LENGTH_MAX: usize = 35;
@@ -123,9 +123,18 @@ impl Banks {
         settings: impl IntoIterator<Item = (ChannelName, BankSettings)>,
         now: &Now,
     ) -> Result<Self, SetupError> {
+        Self::build_on(&Wire::Network, settings, now)
+    }
+
+    /// The same, reached by this wire.
+    pub fn build_on(
+        wire: &Wire,
+        settings: impl IntoIterator<Item = (ChannelName, BankSettings)>,
+        now: &Now,
+    ) -> Result<Self, SetupError> {
         let mut banks = BTreeMap::new();
         for (name, settings) in settings {
-            let bank = Bank::build(name.clone(), settings, now)?;
+            let bank = Bank::build(wire, name.clone(), settings, now)?;
             if banks.insert(name.clone(), bank).is_some() {
                 return Err(SetupError::Twice { channel: name });
             }
@@ -152,10 +161,15 @@ pub enum Bank {
 }
 
 impl Bank {
-    fn build(name: ChannelName, settings: BankSettings, now: &Now) -> Result<Self, SetupError> {
+    fn build(
+        wire: &Wire,
+        name: ChannelName,
+        settings: BankSettings,
+        now: &Now,
+    ) -> Result<Self, SetupError> {
         match settings.connector {
             BankConnector::Sandbox => {
-                SandboxBank::new(name, settings, Arc::clone(now)).map(Self::Sandbox)
+                SandboxBank::new(wire, name, settings, Arc::clone(now)).map(Self::Sandbox)
             }
         }
     }
@@ -164,6 +178,13 @@ impl Bank {
     pub fn name(&self) -> &ChannelName {
         match self {
             Self::Sandbox(sandbox) => sandbox.name(),
+        }
+    }
+
+    /// From now on every request to it waits for its turn.
+    pub fn take_turns(&self, turn: Turn) {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.outbound().take_turns(turn),
         }
     }
 

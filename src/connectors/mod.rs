@@ -11,6 +11,7 @@ mod error;
 pub mod messages;
 mod outbound;
 pub mod sandbox;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,8 +29,9 @@ pub use bank::{
     PayoutOrder, PayoutState,
 };
 pub use error::{ChannelError, DeclineCode, ErrorClass, SetupError, TransportError, Trouble};
-pub use outbound::{ANSWER_BYTES_MAX, Timeouts, install_tls_provider};
+pub use outbound::{ANSWER_BYTES_MAX, Timeouts, Turn, install_tls_provider};
 pub use sandbox::{SandboxChannel, SandboxSettings};
+pub use wire::{Carrier, Delivered, Lost, Parcel, Wire, Within};
 
 use crate::domain::breaker::{Admission, Breaker};
 
@@ -53,9 +55,18 @@ impl Channels {
         settings: impl IntoIterator<Item = (ChannelName, ChannelSettings)>,
         now: &Now,
     ) -> Result<Self, SetupError> {
+        Self::build_on(&Wire::Network, settings, now)
+    }
+
+    /// The same, reached by this wire.
+    pub fn build_on(
+        wire: &Wire,
+        settings: impl IntoIterator<Item = (ChannelName, ChannelSettings)>,
+        now: &Now,
+    ) -> Result<Self, SetupError> {
         let mut channels = BTreeMap::new();
         for (name, settings) in settings {
-            let channel = Channel::build(name.clone(), settings, now)?;
+            let channel = Channel::build(wire, name.clone(), settings, now)?;
             if channels.insert(name.clone(), channel).is_some() {
                 return Err(SetupError::Twice { channel: name });
             }
@@ -89,10 +100,16 @@ enum Connector {
 }
 
 impl Channel {
-    fn build(name: ChannelName, settings: ChannelSettings, now: &Now) -> Result<Self, SetupError> {
+    fn build(
+        wire: &Wire,
+        name: ChannelName,
+        settings: ChannelSettings,
+        now: &Now,
+    ) -> Result<Self, SetupError> {
         let connector = match settings {
             ChannelSettings::Sandbox(settings) => {
-                SandboxChannel::new(name, &settings, Arc::clone(now)).map(Connector::Sandbox)?
+                SandboxChannel::new(wire, name, &settings, Arc::clone(now))
+                    .map(Connector::Sandbox)?
             }
         };
         Ok(Self {
@@ -100,6 +117,13 @@ impl Channel {
             breaker: Mutex::default(),
             now: Arc::clone(now),
         })
+    }
+
+    /// From now on every request to it waits for its turn.
+    pub fn take_turns(&self, turn: Turn) {
+        match &self.connector {
+            Connector::Sandbox(sandbox) => sandbox.outbound().take_turns(turn),
+        }
     }
 
     /// Asks whether a call may go out now. A channel that was unavailable several times in a row is left alone for a

@@ -4,9 +4,11 @@
 //! unsent from what may have arrived, and leaves it to the channel to say what an answer means.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clearday_jobs::ChannelName;
+use futures::future::BoxFuture;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{
     Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url, redirect, retry,
@@ -14,7 +16,8 @@ use reqwest::{
 use serde::de::DeserializeOwned;
 
 use super::error::{ChannelError, SetupError, TransportError, Trouble};
-use super::{Evidence, Now};
+use super::wire::{Failed, Lost, Sent};
+use super::{Evidence, Now, Wire};
 use crate::domain::redact::redact_text;
 
 /// What is kept of an answer. A channel's answers are below 4 KiB; whatever is longer is not an answer.
@@ -32,9 +35,29 @@ pub struct Timeouts {
     pub request: Duration,
 }
 
+/// Waits until the next request may leave.
+#[derive(Clone)]
+pub struct Turn(Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>);
+
+impl Turn {
+    /// A turn that comes when this future ends.
+    pub fn new(wait: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wait))
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Turn")
+    }
+}
+
 /// The way to one channel.
 pub(super) struct Outbound {
     channel: ChannelName,
+    /// Where its requests are counted, if they are.
+    turn: OnceLock<Turn>,
+    wire: Wire,
     client: Client,
     base_url: Url,
     now: Now,
@@ -70,6 +93,7 @@ pub fn install_tls_provider() {
 
 impl Outbound {
     pub(super) fn new(
+        wire: &Wire,
         channel: ChannelName,
         base_url: &str,
         timeouts: Timeouts,
@@ -82,9 +106,11 @@ impl Outbound {
             return Err(SetupError::Timeouts { channel });
         }
 
-        match build_client(&base_url, timeouts) {
+        match wire.client(|| build_client(&base_url, timeouts)) {
             Ok(client) => Ok(Self {
                 channel,
+                turn: OnceLock::new(),
+                wire: wire.clone(),
                 client,
                 base_url,
                 now,
@@ -100,7 +126,12 @@ impl Outbound {
         &self.channel
     }
 
-    /// Sends once and waits for the whole answer.
+    /// From now on every request waits for its turn; the first such wish stays.
+    pub(super) fn take_turns(&self, turn: Turn) {
+        self.turn.get_or_init(|| turn);
+    }
+
+    /// Sends once, when it is its turn, and waits for the whole answer.
     pub(super) async fn send(&self, ask: Ask<'_>) -> Result<Reply, ChannelError> {
         let Some(url) = self.url(ask.path) else {
             let request = format!("{} {}", ask.method, ask.path.join("/"));
@@ -122,8 +153,12 @@ impl Outbound {
             builder = builder.header(CONTENT_TYPE, "application/json").body(body);
         }
 
+        if let Some(Turn(wait)) = self.turn.get() {
+            wait().await;
+        }
         let exchange = Exchange {
             channel: &self.channel,
+            wire: &self.wire,
             request,
             asked,
             now: &self.now,
@@ -164,6 +199,7 @@ impl Outbound {
 /// One request that is ready to go, and how it is told of.
 pub(super) struct Exchange<'a> {
     pub(super) channel: &'a ChannelName,
+    pub(super) wire: &'a Wire,
     /// Method and path, for people.
     pub(super) request: String,
     /// What the evidence says was asked.
@@ -174,10 +210,20 @@ pub(super) struct Exchange<'a> {
 impl Exchange<'_> {
     /// Sends once and waits for the answer, or for as much of it as is kept.
     pub(super) async fn make(self, builder: RequestBuilder) -> Result<Reply, ChannelError> {
-        let lost = |error| self.lost(error);
-        let response = builder.send().await.map_err(lost)?;
-        let status = response.status();
-        let (body, is_whole) = read_capped(response).await.map_err(lost)?;
+        let sent = self.wire.send(builder).await;
+        let (status, (body, is_whole)) = match sent.map_err(|failed| self.lost(failed))? {
+            Sent::Network(response) => {
+                let status = response.status();
+                let read = read_capped(response).await;
+                let lost = |error| self.lost(Failed::Network(error));
+                (status, read.map_err(lost)?)
+            }
+            Sent::Within(delivered) => {
+                let kept = delivered.body.iter().copied().take(ANSWER_BYTES_MAX);
+                let is_whole = delivered.body.len() <= ANSWER_BYTES_MAX;
+                (delivered.status, (kept.collect(), is_whole))
+            }
+        };
         Ok(Reply {
             status,
             evidence: Evidence {
@@ -193,25 +239,37 @@ impl Exchange<'_> {
     }
 
     /// Sorts a failure of the transport: whatever is not provably unsent is unknown.
-    fn lost(&self, error: reqwest::Error) -> ChannelError {
-        let (class, reason): (fn(Box<Trouble>) -> ChannelError, _) = if error.is_builder() {
-            (ChannelError::Invalid, "the request cannot be written down")
-        } else if error.is_connect() {
-            (ChannelError::Unavailable, "no connection came about")
-        } else if error.is_timeout() {
-            (ChannelError::Unknown, "the answer did not come in time")
-        } else {
-            (
+    fn lost(&self, failed: Failed) -> ChannelError {
+        let (lost, cause) = match failed {
+            Failed::Within(lost) => (Some(lost), None),
+            Failed::Network(error) => {
+                let lost = if error.is_builder() {
+                    None
+                } else if error.is_connect() {
+                    Some(Lost::Unsent)
+                } else if error.is_timeout() {
+                    Some(Lost::Late)
+                } else {
+                    Some(Lost::Broken)
+                };
+                (lost, Some(TransportError(error.without_url())))
+            }
+        };
+        let (class, reason): (fn(Box<Trouble>) -> ChannelError, _) = match lost {
+            None => (ChannelError::Invalid, "the request cannot be written down"),
+            Some(Lost::Unsent) => (ChannelError::Unavailable, "no connection came about"),
+            Some(Lost::Late) => (ChannelError::Unknown, "the answer did not come in time"),
+            Some(Lost::Broken) => (
                 ChannelError::Unknown,
                 "the connection broke before the answer was complete",
-            )
+            ),
         };
         class(Box::new(Trouble {
             channel: self.channel.clone(),
             request: self.request.clone(),
             reason: reason.to_owned(),
             evidence: None,
-            cause: Some(TransportError(error.without_url())),
+            cause,
         }))
     }
 }

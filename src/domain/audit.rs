@@ -30,6 +30,20 @@ words! {
         JobRetried = "job_retried",
         /// An operator withdrew a job.
         JobCancelled = "job_cancelled",
+        /// An operator put a job off.
+        JobSnoozed = "job_snoozed",
+        /// An operator made all jobs due that match.
+        JobsRetried = "jobs_retried",
+        /// An operator withdrew all jobs that match.
+        JobsCancelled = "jobs_cancelled",
+        /// An operator put all jobs off that match.
+        JobsSnoozed = "jobs_snoozed",
+        /// An operator stopped the leasing of a kind.
+        QueuePaused = "queue_paused",
+        /// An operator let a kind be leased again.
+        QueueResumed = "queue_resumed",
+        /// An operator submitted anew, mended, what had been refused.
+        RejectionMended = "rejection_mended",
         /// A bank was told to pay.
         PayoutSent = "payout_sent",
         /// Somebody claims that a merchant was paid outside of clearday.

@@ -71,7 +71,7 @@ words! {
         Cancelling = "cancelling",
         /// Its effect is recorded. Final.
         Done = "done",
-        /// Out of attempts or impossible: kept with its reason until somebody retries it.
+        /// Out of attempts or impossible: kept with its reason until somebody retries or withdraws it.
         Dead = "dead",
         /// Withdrawn before it had an effect. An operator may still retry it.
         Cancelled = "cancelled",
@@ -100,8 +100,10 @@ words! {
         Cancel = "cancelled",
         /// An operator wants it run (again), or what it waits for happened: now.
         Requeue = "requeued",
+        /// An operator puts it off until later.
+        Postpone = "postponed",
     }
-    "leased, finished, snoozed, retried, buried, rescued, handed_back, cancelled, requeued"
+    "leased, finished, snoozed, retried, buried, rescued, handed_back, cancelled, requeued, postponed"
 }
 
 impl JobState {
@@ -111,7 +113,7 @@ impl JobState {
             Self::Ready => match event {
                 JobEvent::Lease => Some(Self::Running),
                 JobEvent::Cancel => Some(Self::Cancelled),
-                JobEvent::Requeue => Some(Self::Ready),
+                JobEvent::Requeue | JobEvent::Postpone => Some(Self::Ready),
                 JobEvent::Finish
                 | JobEvent::Snooze
                 | JobEvent::Retry
@@ -126,7 +128,7 @@ impl JobState {
                 JobEvent::Snooze | JobEvent::Retry | JobEvent::Rescue | JobEvent::HandBack => {
                     Some(Self::Ready)
                 }
-                JobEvent::Lease | JobEvent::Requeue => None,
+                JobEvent::Lease | JobEvent::Requeue | JobEvent::Postpone => None,
             },
             Self::Cancelling => match event {
                 JobEvent::Finish => Some(Self::Done),
@@ -134,9 +136,21 @@ impl JobState {
                 JobEvent::Snooze | JobEvent::Retry | JobEvent::Rescue | JobEvent::HandBack => {
                     Some(Self::Cancelled)
                 }
-                JobEvent::Lease | JobEvent::Cancel | JobEvent::Requeue => None,
+                JobEvent::Lease | JobEvent::Cancel | JobEvent::Requeue | JobEvent::Postpone => None,
             },
-            Self::Dead | Self::Cancelled => match event {
+            Self::Dead => match event {
+                JobEvent::Requeue => Some(Self::Ready),
+                JobEvent::Cancel => Some(Self::Cancelled),
+                JobEvent::Lease
+                | JobEvent::Finish
+                | JobEvent::Snooze
+                | JobEvent::Retry
+                | JobEvent::Bury
+                | JobEvent::Rescue
+                | JobEvent::HandBack
+                | JobEvent::Postpone => None,
+            },
+            Self::Cancelled => match event {
                 JobEvent::Requeue => Some(Self::Ready),
                 JobEvent::Lease
                 | JobEvent::Finish
@@ -145,7 +159,8 @@ impl JobState {
                 | JobEvent::Bury
                 | JobEvent::Rescue
                 | JobEvent::HandBack
-                | JobEvent::Cancel => None,
+                | JobEvent::Cancel
+                | JobEvent::Postpone => None,
             },
             Self::Done => match event {
                 JobEvent::Lease
@@ -156,7 +171,8 @@ impl JobState {
                 | JobEvent::Rescue
                 | JobEvent::HandBack
                 | JobEvent::Cancel
-                | JobEvent::Requeue => None,
+                | JobEvent::Requeue
+                | JobEvent::Postpone => None,
             },
         }
     }
@@ -231,11 +247,11 @@ mod tests {
         assert_eq!(
             table.join("\n"),
             "\
-ready: leased -> running, cancelled -> cancelled, requeued -> ready
+ready: leased -> running, cancelled -> cancelled, requeued -> ready, postponed -> ready
 running: finished -> done, snoozed -> ready, retried -> ready, buried -> dead, rescued -> ready, handed_back -> ready, cancelled -> cancelling
 cancelling: finished -> done, snoozed -> cancelled, retried -> cancelled, buried -> dead, rescued -> cancelled, handed_back -> cancelled
 done: \n\
-dead: requeued -> ready
+dead: cancelled -> cancelled, requeued -> ready
 cancelled: requeued -> ready"
         );
     }

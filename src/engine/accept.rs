@@ -285,6 +285,7 @@ impl Engine {
                 | Refusal::Payload(_) => None,
             },
             rejected_at: now,
+            mended_job_id: None,
         }
     }
 }

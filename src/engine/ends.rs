@@ -126,10 +126,23 @@ impl Engine {
             let turn = tokio::select! {
                 biased;
                 recorded = &mut recorded => return recorded.unwrap_or(false),
-                turn = ends.turn.lock() => turn,
+                turn = self.turn() => turn,
             };
             self.record_waiting().await;
             drop(turn);
+        }
+    }
+
+    async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        let turn = &self.0.ends.turn;
+        loop {
+            if let Ok(turn) = turn.try_lock() {
+                return turn;
+            }
+            // In a simulation tasks are polled one by one, and none may wait for another in silence.
+            if !self.store().stand_by().await {
+                return turn.lock().await;
+            }
         }
     }
 

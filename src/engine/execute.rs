@@ -146,7 +146,8 @@ impl Engine {
         words: &str,
     ) -> Result<Option<AfterFailure>, StoreError> {
         let mut tx = self.store().begin().await?;
-        let Some(job) = jobs::lock_leased(&mut tx, job.id, job.lease_epoch).await? else {
+        let epoch = self.epoch_of(&mut tx, job).await?;
+        let Some(job) = jobs::lock_leased(&mut tx, job.id, epoch).await? else {
             let refused = &self.counters().stale_commits_refused;
             refused.fetch_add(1, Ordering::Relaxed);
             return Ok(None);

@@ -1,6 +1,6 @@
 //! Leases: a worker's hold on a job, in batches, with an epoch that grows each time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -9,11 +9,13 @@ use clearday_jobs::{JobId, JobKind};
 use super::Engine;
 use crate::domain::job::{Job, JobEvent, JobState};
 use crate::store::events::NewEvent;
-use crate::store::{StoreError, events, jobs};
+use crate::store::{StoreError, daemons, events, jobs, queues};
+
+const RELEASE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The leases this process holds, so that they can be renewed and, on the way out, handed back.
 #[derive(Debug, Default)]
-pub(super) struct HeldLeases(Mutex<HashMap<JobId, i64>>);
+pub(super) struct HeldLeases(Mutex<BTreeMap<JobId, i64>>);
 
 impl HeldLeases {
     fn add(&self, jobs: &[Job]) {
@@ -76,8 +78,12 @@ pub struct Held {
 
 impl Engine {
     /// Leases up to `room` due jobs of a kind: the most urgent first, then fairly between partitions, then the oldest.
+    /// Of a kind that people paused, none.
     pub async fn lease_due(&self, kind: JobKind, room: usize) -> Result<Vec<Job>, StoreError> {
         let mut tx = self.0.store.begin().await?;
+        if queues::is_paused(&mut tx, kind).await? {
+            return Ok(Vec::new());
+        }
         let now = self.0.clock.now();
         let due = self.claim(&mut tx, kind, room, now).await?;
         if due.is_empty() {
@@ -95,12 +101,13 @@ impl Engine {
         Ok(leased)
     }
 
-    /// Extends every lease this process holds, and notes that the database answers.
+    /// Extends every lease this process holds, and notes that the database answers and that this daemon is at work.
     pub async fn renew_held(&self) -> Result<Held, StoreError> {
         let held = self.0.held.all();
-        let mut tx = self.0.store.begin().await?;
+        let mut tx = self.0.store.begin_keeping().await?;
         let until = self.0.clock.now() + self.0.policy.lease;
         let renewed = jobs::renew(&mut tx, &held, until).await?;
+        daemons::note_seen(&mut tx, self.worker(), RELEASE_VERSION, self.0.clock.now()).await?;
         tx.commit().await?;
         self.0
             .contact
@@ -141,6 +148,9 @@ impl Engine {
             self.ring(kinds);
             handed_back = handed_back.saturating_add(1);
         }
+        let mut tx = self.0.store.begin().await?;
+        daemons::note_gone(&mut tx, self.worker()).await?;
+        tx.commit().await?;
         Ok(handed_back)
     }
 }

@@ -9,18 +9,24 @@ mod accept;
 mod approvals;
 mod audit;
 mod bank_accounts;
+mod bulk;
 mod claim;
 mod ends;
 mod execute;
 mod explain;
 mod import;
 mod leases;
+mod mend;
 mod operate;
+mod pacer;
+mod queues;
+mod retention;
 mod run;
 mod settlements;
 mod setup;
 mod sweep;
 mod tick;
+mod weakness;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -31,18 +37,24 @@ use clearday_jobs::JobKind;
 pub use accept::{Acceptance, Refusal, Source, Submission};
 pub use approvals::{ApprovalError, NewApproval, PeopleNeeded, Signer};
 pub use audit::AuditFinding;
+pub use bulk::{DeadGroup, DeadLetters, Done, Matching};
 pub use ends::{Booking, Effects};
 pub use execute::{Handler, WorkError};
-pub use explain::Waiting;
+pub use explain::{Explainer, Waiting};
 pub use import::ImportError;
 pub use leases::Held;
-pub use operate::OperateError;
+pub use mend::{MendError, Mended};
+pub use operate::{OperateError, Wish};
+pub use pacer::Pacer;
+pub use queues::{QueueFigures, REASON_LENGTH_MAX};
+pub use retention::{Pruned, Retention};
 pub use run::{Finished, Run, RunTx, ShownSettlement};
 pub use settlements::{
     NewOfflinePayment, OfflinePaymentError, OfflinePaymentRegistered,
     consents as settlement_consents, progress as settlement_progress,
 };
 pub use tick::TickPlan;
+pub use weakness::Weakness;
 
 use crate::clock::{Clock, Ids};
 use crate::store::Store;
@@ -86,6 +98,10 @@ pub struct Counters {
     pub panicked: AtomicU64,
     /// Leases that lapsed and were swept.
     pub rescued: AtomicU64,
+    /// Finished jobs that were deleted because their time was over.
+    pub jobs_pruned: AtomicU64,
+    /// Histories that were.
+    pub histories_pruned: AtomicU64,
 }
 
 /// The engine of one daemon; cheap to clone.
@@ -106,6 +122,8 @@ struct Inner {
     turns: claim::Turns,
     ends: ends::Ends,
     counters: Counters,
+    #[cfg(feature = "weaknesses")]
+    weakness: std::sync::OnceLock<Weakness>,
 }
 
 impl Engine {
@@ -130,6 +148,8 @@ impl Engine {
             turns: claim::Turns::default(),
             ends: ends::Ends::default(),
             counters: Counters::default(),
+            #[cfg(feature = "weaknesses")]
+            weakness: std::sync::OnceLock::new(),
         }))
     }
 

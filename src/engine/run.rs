@@ -148,7 +148,8 @@ impl Run {
     /// Commits a step on the way, such as the intent of a call, if the lease still holds. The
     /// job's row stays locked until the commit, so that no sweep can take it in between.
     pub async fn checkpoint(&self, mut tx: RunTx) -> Result<(), WorkError> {
-        jobs::lock_leased(&mut tx.tx, self.job.id, self.job.lease_epoch)
+        let epoch = self.engine.epoch_of(&mut tx.tx, &self.job).await?;
+        jobs::lock_leased(&mut tx.tx, self.job.id, epoch)
             .await?
             .ok_or_else(|| self.stale())?;
         tx.pending.append(&mut tx.tx, self.now()).await?;
@@ -174,7 +175,7 @@ impl Run {
         let now = self.now();
         let end = jobs::RunEnd {
             id: self.job.id,
-            epoch: self.job.lease_epoch,
+            epoch: self.engine.epoch_of(&mut tx.tx, &self.job).await?,
             note,
         };
         let finished = jobs::finish_all(&mut tx.tx, &[end], now).await?;
@@ -212,7 +213,8 @@ impl Run {
         until: DateTime<Utc>,
         note: &str,
     ) -> Result<Finished, WorkError> {
-        let job = jobs::lock_leased(&mut tx.tx, self.job.id, self.job.lease_epoch)
+        let epoch = self.engine.epoch_of(&mut tx.tx, &self.job).await?;
+        let job = jobs::lock_leased(&mut tx.tx, self.job.id, epoch)
             .await?
             .ok_or_else(|| self.stale())?;
         let due = self
@@ -246,7 +248,8 @@ const fn rescues_after(job: &Job, event: JobEvent) -> u32 {
         | JobEvent::Bury
         | JobEvent::HandBack
         | JobEvent::Cancel
-        | JobEvent::Requeue => job.rescues,
+        | JobEvent::Requeue
+        | JobEvent::Postpone => job.rescues,
     }
 }
 
@@ -300,7 +303,8 @@ impl Engine {
             | JobEvent::Bury
             | JobEvent::Rescue
             | JobEvent::Cancel
-            | JobEvent::Requeue => true,
+            | JobEvent::Requeue
+            | JobEvent::Postpone => true,
         };
         let change = JobChange {
             id: job.id,

@@ -52,7 +52,7 @@ impl Engine {
     async fn rescue_all(&self, lost: Lost<'_>) -> Result<usize, StoreError> {
         let mut rescued = 0_usize;
         loop {
-            let mut tx = self.store().begin().await?;
+            let mut tx = self.store().begin_keeping().await?;
             let jobs = match lost {
                 Lost::Lapsed => jobs::lock_lapsed(&mut tx, self.clock().now(), PAGE).await?,
                 Lost::Died(worker) => jobs::lock_of_worker(&mut tx, worker, PAGE).await?,

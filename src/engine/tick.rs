@@ -10,8 +10,8 @@ use chrono::{DateTime, Utc};
 use clearday_jobs::{JobId, JobKind};
 use tracing::{info, warn};
 
-use super::Engine;
 use super::accept::{Acceptance, Source, Submission};
+use super::{Engine, Weakness};
 use crate::domain::schedule::{CatchUp, TickFate};
 use crate::store::ticks::Decision;
 use crate::store::{StoreError, Tx, ticks};
@@ -86,6 +86,11 @@ impl Engine {
         let newest_max = plan.catch_up().newest_max();
         let mut tx = self.store().begin().await?;
         let from = ticks::decided_until(&mut tx, plan.name(), now).await?;
+        if self.lacks(Weakness::UniqueTick) {
+            // What was decided by then may not be what is decided when the ticks are written down.
+            tx.commit().await?;
+            tx = self.store().begin().await?;
+        }
         let due = plan.due_between(from, now, newest_max.saturating_add(1));
         if due.len() <= newest_max {
             return self.decide_newest(tx, plan, &due, now).await;
@@ -133,7 +138,8 @@ impl Engine {
                 job_id,
             });
         }
-        if !ticks::decide_all(&mut tx, plan.name(), &decided, now).await? {
+        let is_first = ticks::decide_all(&mut tx, plan.name(), &decided, now).await?;
+        if !is_first && !self.lacks(Weakness::UniqueTick) {
             return Ok(Step::Overtaken);
         }
         tx.commit().await?;
@@ -154,7 +160,7 @@ impl Engine {
     ) -> Result<Option<JobId>, StoreError> {
         let submission = Submission {
             kind: plan.kind().to_string(),
-            idempotency_key: Some(format!("{}@{}", plan.name(), due_at.to_rfc3339())),
+            idempotency_key: Some(self.key_of_tick(plan.name(), due_at)),
             payload: plan.payload(due_at).into_bytes(),
             source: Source::Schedule,
             fault: None,

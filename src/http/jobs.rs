@@ -16,7 +16,7 @@ use super::access::Parameters;
 use super::auth::Caller;
 use super::paging::{Limit, Page};
 use super::problem::{Problem, ProblemKind};
-use super::view::{JobDetail, JobView, KindName, StateName};
+use super::view::{JobDetail, JobView, KindName, StateName, TimelineView};
 use crate::domain::job::{Job, JobState};
 use crate::engine::{Acceptance, Engine, Source, Submission};
 use crate::store::StoreError;
@@ -214,6 +214,26 @@ pub(super) async fn show(
     detail.map(Json).ok_or_else(|| no_such_job(&job))
 }
 
+/// Shows what happened to a job, also to one that was pruned while its history stays.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{job}/timeline",
+    tag = "jobs",
+    operation_id = "show_timeline",
+    params(("job" = String, Path, description = "The job's id.", format = "uuid")),
+    responses(
+        (status = 200, description = "Its history.", body = TimelineView),
+        (status = 404, description = "Nothing is known of such a job."),
+    )
+)]
+pub(super) async fn timeline(
+    State(api): State<Api>,
+    Path(job): Path<String>,
+) -> Result<Json<TimelineView>, Problem> {
+    let found = TimelineView::load(&api.engine, job_id(&job)?).await?;
+    found.map(Json).ok_or_else(|| no_such_job(&job))
+}
+
 /// Makes a waiting, dead or cancelled job due now, with all its attempts again.
 #[utoipa::path(
     post,
@@ -236,7 +256,7 @@ pub(super) async fn retry(
     Ok(Json(job.into()))
 }
 
-/// Withdraws a job: at once when it waits, when its worker lets go if it runs.
+/// Withdraws a job: at once when it waits or is dead, when its worker lets go if it runs.
 #[utoipa::path(
     post,
     path = "/v1/jobs/{job}/cancel",
@@ -246,7 +266,7 @@ pub(super) async fn retry(
     responses(
         (status = 200, description = "The job: `cancelled`, or `cancelling` while it runs.", body = JobView),
         (status = 404, description = "No such job."),
-        (status = 409, description = "It has ended, or a call of it has no proved outcome yet."),
+        (status = 409, description = "It is done or cancelled, or a call of it has no proved outcome yet."),
     )
 )]
 pub(super) async fn cancel(

@@ -5,12 +5,10 @@
 //! still told, and `clearday_database_up` is 0.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use clearday_jobs::JobKind;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -21,54 +19,12 @@ use tracing::warn;
 
 use super::Api;
 use super::problem::Problem;
-use crate::domain::job::JobState;
-use crate::engine::Engine;
-use crate::store::StoreError;
-use crate::store::jobs;
+use crate::engine::{Engine, QueueFigures};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type KindLabel = [(&'static str, &'static str); 1];
 type KindAndStateLabels = [(&'static str, &'static str); 2];
-
-/// How the queue of one kind stands.
-#[derive(Clone, Debug)]
-pub(super) struct QueueFigures {
-    pub(super) kind: JobKind,
-    /// How many jobs are in each state, counted up to [`jobs::COUNT_MAX`].
-    pub(super) counts: Vec<(JobState, i64)>,
-    /// For how long the longest waiting due job has been due; none when none is due.
-    pub(super) latency: Option<Duration>,
-}
-
-impl QueueFigures {
-    pub(super) fn count(&self, wanted: JobState) -> i64 {
-        self.counts
-            .iter()
-            .find(|(state, _)| *state == wanted)
-            .map_or(0, |(_, count)| *count)
-    }
-}
-
-/// How every queue stands now.
-pub(super) async fn load_queues(engine: &Engine) -> Result<Vec<QueueFigures>, StoreError> {
-    let now = engine.clock().now();
-    let mut tx = engine.store().read().await?;
-    let mut queues = Vec::with_capacity(JobKind::ALL.len());
-    for kind in JobKind::ALL {
-        let mut counts = Vec::with_capacity(JobState::ALL.len());
-        for &state in JobState::ALL {
-            counts.push((state, jobs::count_in_state(&mut tx, kind, state).await?));
-        }
-        let oldest = jobs::oldest_due(&mut tx, kind, now).await?;
-        queues.push(QueueFigures {
-            kind,
-            counts,
-            latency: oldest.map(|since| (now - since).to_std().unwrap_or_default()),
-        });
-    }
-    Ok(queues)
-}
 
 /// Metrics for Prometheus: what happened since the start, and how the queues stand.
 #[utoipa::path(
@@ -83,7 +39,7 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem>
     let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "The release that runs", build);
     register_counters(&mut registry, &api.engine);
-    let queues = load_queues(&api.engine).await;
+    let queues = api.engine.queues().await;
     let up: Gauge = Gauge::default();
     up.set(i64::from(queues.is_ok()));
     registry.register(
@@ -102,7 +58,7 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem>
 
 fn register_counters(registry: &mut Registry, engine: &Engine) {
     let counters = engine.counters();
-    let table: [(&str, &str, &AtomicU64); 5] = [
+    let table: [(&str, &str, &AtomicU64); 7] = [
         (
             "runs_finished",
             "Runs that ended in the recorded effect",
@@ -128,6 +84,16 @@ fn register_counters(registry: &mut Registry, engine: &Engine) {
             "Commits refused because the lease was lost",
             &counters.stale_commits_refused,
         ),
+        (
+            "jobs_pruned",
+            "Finished jobs that were deleted because their time was over",
+            &counters.jobs_pruned,
+        ),
+        (
+            "histories_pruned",
+            "Histories of jobs that were deleted because their time was over",
+            &counters.histories_pruned,
+        ),
     ];
     for (name, help, count) in table {
         let counter: Counter = Counter::default();
@@ -139,6 +105,7 @@ fn register_counters(registry: &mut Registry, engine: &Engine) {
 fn register_queues(registry: &mut Registry, queues: &[QueueFigures]) {
     let in_state: Family<KindAndStateLabels, Gauge> = Family::default();
     let latency: Family<KindLabel, Gauge<f64, AtomicU64>> = Family::default();
+    let paused: Family<KindLabel, Gauge> = Family::default();
     for queue in queues {
         let kind = ("kind", queue.kind.as_str());
         for (state, count) in &queue.counts {
@@ -146,10 +113,15 @@ fn register_queues(registry: &mut Registry, queues: &[QueueFigures]) {
                 .get_or_create(&[kind, ("state", state.as_str())])
                 .set(*count);
         }
+        paused
+            .get_or_create(&[kind])
+            .set(i64::from(queue.pause.is_some()));
         latency
             .get_or_create(&[kind])
             .set(queue.latency.unwrap_or_default().as_secs_f64());
     }
+    let help = "Whether people paused the queue";
+    registry.register("queue_paused", help, paused);
     let help = "Jobs by kind and state, counted up to 100000";
     registry.register("jobs", help, in_state);
     let help = "For how long the longest waiting due job has been due";

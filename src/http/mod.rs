@@ -7,6 +7,7 @@
 mod access;
 mod approvals;
 mod auth;
+mod bulk;
 mod health;
 mod jobs;
 mod metrics;
@@ -14,6 +15,7 @@ mod openapi;
 mod page;
 mod paging;
 mod problem;
+mod queues;
 mod records;
 mod rejected;
 mod session;
@@ -39,15 +41,17 @@ use tracing::debug;
 pub use access::{Access, ROUTES, Rule};
 pub use approvals::{ApprovalView, SignatureView};
 pub use auth::{ListenError, check_listen};
+pub use bulk::{BulkAnswer, DeadGroupView, DeadLetterList, RefusalView};
 pub use health::{Check, ReadinessCheck};
 pub use openapi::openapi_json;
+pub use queues::{DaemonView, PauseView, QueueList, QueueView};
 pub use settlements::{
     AmountsView, InstructionView, OfflinePaymentView, PartView, ProgressView, SettlementDetail,
     SettlementEventView, SettlementView,
 };
 pub use view::{
-    EventView, JobDetail, JobView, LeaseView, NoticeDetail, OperationDetail, RejectionView,
-    WaitingView,
+    EventView, JobDetail, JobView, LeaseView, NoticeDetail, OperationDetail, PrunedView,
+    RejectionView, TimelineView, WaitingView,
 };
 
 use auth::People;
@@ -115,6 +119,11 @@ pub fn router(api: Api) -> Router {
         .route("/jobs/{job}", get(page::job))
         .route("/jobs/{job}/retry", post(page::retry))
         .route("/jobs/{job}/cancel", post(page::cancel))
+        .route("/jobs/{job}/snooze", post(page::operating::snooze))
+        .route("/queues/{kind}/pause", post(page::operating::pause))
+        .route("/queues/{kind}/resume", post(page::operating::resume))
+        .route("/dead_letters", get(page::operating::dead_letters))
+        .route("/dead_letters/retry", post(page::operating::replay))
         .route("/rejected_submissions", get(page::rejected))
         .route("/breaks", get(page::breaks::list))
         .route("/approvals", get(page::approvals::list))

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::access::{Access, ROUTES};
 use super::problem::{PROBLEM_JSON, ProblemBody};
-use super::{Api, approvals, health, jobs, metrics, records, rejected, settlements};
+use super::{Api, approvals, bulk, health, jobs, metrics, queues, records, rejected, settlements};
 
 /// Where the body of a submission is described.
 const SUBMITTED_BODY: &str = "/paths/~1v1~1jobs~1{job}/post/requestBody/content";
@@ -23,9 +23,10 @@ const SUBMITTED_BODY: &str = "/paths/~1v1~1jobs~1{job}/post/requestBody/content"
         description = "The back office of a payment system as one worker daemon: submit jobs, look at them, operate them.",
     ),
     tags(
-        (name = "jobs", description = "Submit, list, look at, retry and cancel jobs."),
+        (name = "jobs", description = "Submit, list, look at, retry, cancel and put off jobs."),
+        (name = "queues", description = "How the queue of each kind stands; pause and resume it."),
         (name = "records", description = "Import payments and refunds of our books."),
-        (name = "rejected_submissions", description = "What was refused at the door."),
+        (name = "rejected_submissions", description = "What was refused at the door, and sent anew, mended."),
         (name = "approvals", description = "What two people must agree on before money moves."),
         (name = "settlements", description = "What merchants are owed, and how far its payment is."),
         (name = "health", description = "For probes and monitoring."),
@@ -42,9 +43,19 @@ pub(super) fn api_router() -> OpenApiRouter<Api> {
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::retry))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(bulk::retry))
+        .routes(routes!(bulk::cancel))
+        .routes(routes!(bulk::snooze))
+        .routes(routes!(bulk::snooze_one))
+        .routes(routes!(bulk::dead_letters))
+        .routes(routes!(queues::list))
+        .routes(routes!(queues::pause))
+        .routes(routes!(queues::resume))
         .routes(routes!(records::import))
         .routes(routes!(rejected::list))
         .routes(routes!(rejected::show))
+        .routes(routes!(rejected::mend))
+        .routes(routes!(jobs::timeline))
         .routes(routes!(approvals::list))
         .routes(routes!(approvals::show))
         .routes(routes!(approvals::approve))

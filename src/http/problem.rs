@@ -14,7 +14,7 @@ use tracing::{error, warn};
 use utoipa::ToSchema;
 
 use crate::domain::approval::SignatureRefusal;
-use crate::engine::{ApprovalError, OperateError, Refusal};
+use crate::engine::{ApprovalError, MendError, OperateError, Refusal};
 use crate::store::StoreError;
 
 /// The media type of every error.
@@ -44,6 +44,7 @@ pub(super) enum ProblemKind {
     SamePerson,
     ApprovalDecided,
     DigestDiffers,
+    CountDiffers,
     PartClaimed,
     PayloadTooLarge,
     UnsupportedEncoding,
@@ -73,6 +74,7 @@ impl ProblemKind {
             | Self::SamePerson
             | Self::ApprovalDecided
             | Self::DigestDiffers
+            | Self::CountDiffers
             | Self::PartClaimed => StatusCode::CONFLICT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedEncoding | Self::UnsupportedMediaType => {
@@ -105,6 +107,7 @@ impl ProblemKind {
             Self::SamePerson => "urn:problem-type:clearday:same_person",
             Self::ApprovalDecided => "urn:problem-type:clearday:approval_decided",
             Self::DigestDiffers => "urn:problem-type:clearday:digest_differs",
+            Self::CountDiffers => "urn:problem-type:clearday:count_differs",
             Self::PartClaimed => "urn:problem-type:clearday:part_claimed",
             Self::PayloadTooLarge => "urn:problem-type:clearday:payload_too_large",
             Self::UnsupportedEncoding => "urn:problem-type:clearday:unsupported_encoding",
@@ -136,6 +139,7 @@ impl ProblemKind {
             Self::SamePerson => "Another person must be the second",
             Self::ApprovalDecided => "The approval is decided already",
             Self::DigestDiffers => "This is not what was seen",
+            Self::CountDiffers => "Not as many as were shown",
             Self::PartClaimed => "The payment is claimed already",
             Self::PayloadTooLarge => "The payload is too large",
             Self::UnsupportedEncoding => "Unsupported content encoding",
@@ -276,6 +280,7 @@ impl Problem {
             | ProblemKind::SamePerson
             | ProblemKind::ApprovalDecided
             | ProblemKind::DigestDiffers
+            | ProblemKind::CountDiffers
             | ProblemKind::PartClaimed
             | ProblemKind::PayloadTooLarge
             | ProblemKind::UnsupportedEncoding
@@ -347,6 +352,7 @@ impl IntoResponse for Problem {
             | ProblemKind::SamePerson
             | ProblemKind::ApprovalDecided
             | ProblemKind::DigestDiffers
+            | ProblemKind::CountDiffers
             | ProblemKind::PartClaimed
             | ProblemKind::PayloadTooLarge
             | ProblemKind::UnsupportedMediaType
@@ -418,7 +424,31 @@ impl From<OperateError> for Problem {
             OperateError::Refused { id, .. } | OperateError::OpenOperation { id, .. } => {
                 Self::new(ProblemKind::StateConflict, detail).blocked_by(id)
             }
+            OperateError::SnoozeUntil(_) => {
+                Self::new(ProblemKind::BadPayload, detail).about("until")
+            }
+            OperateError::Reason => Self::new(ProblemKind::BadPayload, detail).about("reason"),
+            OperateError::NeverAllowed { .. } => {
+                Self::new(ProblemKind::BadPayload, detail).about("state")
+            }
+            OperateError::CountDiffers { .. } => {
+                Self::new(ProblemKind::CountDiffers, detail).about("expected")
+            }
             OperateError::Store(store) => store.into(),
+        }
+    }
+}
+
+impl From<MendError> for Problem {
+    fn from(error: MendError) -> Self {
+        let detail = error.to_string();
+        match error {
+            MendError::NotFound(_) => Self::new(ProblemKind::NotFound, detail),
+            MendError::MendedBefore { job_id, .. } => {
+                Self::new(ProblemKind::StateConflict, detail).blocked_by(job_id)
+            }
+            MendError::Refused(refusal) => refusal.into(),
+            MendError::Store(store) => store.into(),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::engine::{Engine, Waiting};
 use crate::store::events::TimelineEntry;
 use crate::store::operations::OperationView;
 use crate::store::rejections::{Rejection, RejectionPreview};
-use crate::store::{StoreError, authorizations, events, jobs, notices, operations};
+use crate::store::{StoreError, authorizations, events, jobs, notices, operations, retention};
 
 /// A job.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -103,6 +103,40 @@ pub struct JobDetail {
     pub notices: Vec<NoticeDetail>,
 }
 
+/// What happened to a job, also to one that was pruned while its history stays.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Timeline)]
+pub struct TimelineView {
+    /// The job.
+    #[schema(value_type = String, format = "uuid")]
+    pub job_id: JobId,
+    /// What it was; null while it is there.
+    pub pruned: Option<PrunedView>,
+    /// Every change of state, the oldest first.
+    pub timeline: Vec<EventView>,
+}
+
+/// What is left of a job that was pruned.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = PrunedJob)]
+pub struct PrunedView {
+    /// What it did.
+    #[schema(value_type = KindName)]
+    pub kind: JobKind,
+    /// The submitter's key.
+    pub idempotency_key: String,
+    /// How it ended.
+    #[schema(value_type = StateName)]
+    #[serde(serialize_with = "as_name")]
+    pub state: JobState,
+    /// When it ended.
+    #[schema(value_type = String, format = DateTime)]
+    pub ended_at: DateTime<Utc>,
+    /// When it was pruned.
+    #[schema(value_type = String, format = DateTime)]
+    pub pruned_at: DateTime<Utc>,
+}
+
 /// Why a job does not move.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Waiting)]
@@ -112,6 +146,8 @@ pub struct WaitingView {
     /// When it is looked at again, where that is known.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<DateTime<Utc>>,
+    /// For how many seconds that is.
+    pub in_seconds: Option<u64>,
 }
 
 /// One change of a job's state.
@@ -220,6 +256,9 @@ pub struct RejectionView {
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub rejected_at: DateTime<Utc>,
+    /// The job that does what it asked for, once somebody mended it.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub mended_job_id: Option<JobId>,
     /// What was sent, with card numbers and tokens hidden; in a list only its beginning. Bytes
     /// that are no UTF-8 show as U+FFFD.
     pub raw: String,
@@ -250,6 +289,26 @@ impl JobDetail {
                 .into_iter()
                 .map(|(notice, _)| notice.into())
                 .collect(),
+        }))
+    }
+}
+
+impl TimelineView {
+    /// The history of a job; `None` when nothing is known of it.
+    pub async fn load(engine: &Engine, id: JobId) -> Result<Option<Self>, StoreError> {
+        let mut tx = engine.store().read().await?;
+        let timeline = events::timeline(&mut tx, id).await?;
+        let pruned = retention::find_pruned(&mut tx, id).await?;
+        Ok((!timeline.is_empty()).then(|| Self {
+            job_id: id,
+            pruned: pruned.map(|job| PrunedView {
+                kind: job.kind,
+                idempotency_key: job.idempotency_key,
+                state: job.state,
+                ended_at: job.ended_at,
+                pruned_at: job.pruned_at,
+            }),
+            timeline: timeline.into_iter().map(Into::into).collect(),
         }))
     }
 }
@@ -302,6 +361,7 @@ impl From<Waiting> for WaitingView {
         Self {
             reason: waiting.reason,
             until: waiting.until,
+            in_seconds: waiting.in_seconds,
         }
     }
 }
@@ -379,6 +439,7 @@ impl From<Rejection> for RejectionView {
             reason: rejection.reason,
             job_id: rejection.job_id,
             rejected_at: rejection.rejected_at,
+            mended_job_id: rejection.mended_job_id,
             raw: redact_text(&String::from_utf8_lossy(&rejection.raw)),
             raw_bytes: u64::try_from(rejection.raw.len()).unwrap_or(u64::MAX),
         }

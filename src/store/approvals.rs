@@ -38,6 +38,8 @@ statements! {
     MOVE = "UPDATE approvals SET state = $3, maker = $4, made_at = $5, checker = $6, checked_at = $7, \
             rejected_by = $8, reason = $9, job_id = $10, version = version + 1, updated_at = $11 \
             WHERE id = $1 AND version = $2";
+    OPEN_OF_JOB = concat!("SELECT ", approval_columns!(), " FROM approvals WHERE job_id = $1 AND state = 'requested' \
+                           ORDER BY requested_at, id LIMIT 1");
     COUNT = "SELECT COUNT(*) FROM (SELECT 1 FROM approvals WHERE state = $1 LIMIT $2) AS capped";
     /// What a payee gets on a day, agreed or still asked for.
     SUM_OF_DAY = "SELECT CAST(COALESCE(SUM(amount_minor), 0) AS BIGINT) FROM approvals \
@@ -120,6 +122,14 @@ pub async fn list(
         query.build_query_as().fetch_all(connection).await?
     });
     rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// The oldest open request that a job waits for.
+pub async fn open_of_job(tx: &mut Tx, job_id: JobId) -> Result<Option<Approval>, StoreError> {
+    let row: Option<ApprovalRow> = on_both!(tx, Db, connection => {
+        sqlx::query_as(OPEN_OF_JOB.text::<Db>()).bind(job_id.0).fetch_optional(connection).await?
+    });
+    row.map(TryInto::try_into).transpose()
 }
 
 /// How many requests are in this state, counted up to [`COUNT_MAX`].

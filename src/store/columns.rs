@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::query_builder::Separated;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{FromRow, Postgres, QueryBuilder, Sqlite};
+use sqlx::{FromRow, Postgres, QueryBuilder, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
 use super::{StoreError, Timestamp, Tx, in_time};
@@ -112,7 +112,8 @@ impl Rows<'_> {
             Tx::Sqlite(transaction) => {
                 for rows in self.chunks() {
                     let mut query = self.of_rows(rows);
-                    let done = async { Ok(query.build().execute(&mut **transaction).await?) };
+                    let connection: &mut SqliteConnection = transaction;
+                    let done = async { Ok(query.build().execute(connection).await?) };
                     written = written.saturating_add(in_time(done).await?.rows_affected());
                 }
             }
@@ -137,8 +138,8 @@ impl Rows<'_> {
             Tx::Sqlite(transaction) => {
                 for rows in self.chunks() {
                     let mut query = self.of_rows(rows);
-                    let rows =
-                        async { Ok(query.build_query_as().fetch_all(&mut **transaction).await?) };
+                    let connection: &mut SqliteConnection = transaction;
+                    let rows = async { Ok(query.build_query_as().fetch_all(connection).await?) };
                     returned.append(&mut in_time(rows).await?);
                 }
             }

@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use super::columns::{Column, Rows};
 use super::statement::statements;
-use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, in_time, on_both, words};
+use super::{
+    CHUNK_ROWS_MAX, Statement, StoreError, Timestamp, Tx, in_time, on_both, queues, words,
+};
 use crate::domain::job::{Job, JobState, LeaseHold, Priority};
 
 /// Counting stops here: a dashboard wants to know that there are many, not how many exactly.
@@ -76,6 +78,11 @@ statements! {
 const LOCK_KIND: &str = "SELECT pg_advisory_xact_lock(hashtext('clearday jobs'), hashtext($1))";
 /// On Postgres only.
 const LOCK_IN_ORDER: &str = "SELECT 1 FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+/// The end of a statement that is put together and locks what it reads.
+const LOCKED: Statement = Statement {
+    sqlite: "",
+    postgres: " FOR UPDATE",
+};
 
 /// A job about to be written down for the first time.
 #[derive(Clone, Debug)]
@@ -464,6 +471,26 @@ pub async fn lock(tx: &mut Tx, id: JobId) -> Result<Option<Job>, StoreError> {
     row.map(TryInto::try_into).transpose()
 }
 
+/// These jobs, locked one after the other in the order of their ids.
+pub async fn lock_all(tx: &mut Tx, ids: &[JobId]) -> Result<Vec<Job>, StoreError> {
+    let mut locked = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK_ROWS_MAX) {
+        let rows: Vec<JobRow> = on_both!(tx, Db, connection => {
+            let mut query = QueryBuilder::<Db>::new(concat!("SELECT ", job_columns!(), " FROM jobs WHERE id IN ("));
+            let mut list = query.separated(", ");
+            for id in chunk {
+                list.push_bind(id.0);
+            }
+            query.push(") ORDER BY id").push(LOCKED.text::<Db>());
+            query.build_query_as().fetch_all(connection).await?
+        });
+        for row in rows {
+            locked.push(row.try_into()?);
+        }
+    }
+    Ok(locked)
+}
+
 /// The job, if it is known.
 pub async fn find(tx: &mut Tx, id: JobId) -> Result<Option<Job>, StoreError> {
     let row: Option<JobRow> = on_both!(tx, Db, connection => {
@@ -564,8 +591,11 @@ pub async fn lock_of_worker(
     Ok(held)
 }
 
-/// The earliest instant at which a waiting job of this kind may run.
+/// The earliest instant at which a waiting job of this kind may run; none while people paused it.
 pub async fn next_run_at(tx: &mut Tx, kind: JobKind) -> Result<Option<DateTime<Utc>>, StoreError> {
+    if queues::is_paused(tx, kind).await? {
+        return Ok(None);
+    }
     let mut earliest: Option<DateTime<Utc>> = None;
     for priority in Priority::ALL {
         let next: Option<Timestamp> = on_both!(tx, Db, connection => {

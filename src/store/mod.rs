@@ -15,9 +15,12 @@ pub mod audit;
 pub mod authorizations;
 pub mod bank_lines;
 pub mod bookings;
+pub mod bulk;
 mod columns;
+pub mod daemons;
 mod error;
 pub mod events;
+mod gate;
 pub mod jobs;
 pub mod ledger;
 pub mod merchants;
@@ -26,10 +29,13 @@ pub mod operations;
 pub mod order_imports;
 pub mod orders;
 pub mod overview;
+pub mod paces;
 pub mod partners;
+pub mod queues;
 pub mod reconciliations;
 pub mod records;
 pub mod rejections;
+pub mod retention;
 pub mod settlement_items;
 pub mod settlements;
 pub mod statement;
@@ -38,20 +44,25 @@ mod timestamp;
 pub mod verify_history;
 pub mod verify_money;
 pub mod verify_settlements;
+pub mod watch;
 mod words;
 
 use std::future::Future;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+use sqlx::{
+    ConnectOptions, Connection, PgConnection, PgPool, Postgres, Row, SqlitePool, Transaction,
+};
 
 pub use error::StoreError;
 use error::is_locked;
+pub use gate::{Access, CommitFate, Gate, SqliteTx};
 pub use statement::Statement;
 pub(crate) use timestamp::Timestamp;
 use words::words;
@@ -66,6 +77,12 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Waiting for a free connection, which includes opening one to a database that is down.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may take to show that it lives.
+const TRY_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection that was used so short a time ago is used again without a try.
+const IDLE_UNTRIED_MAX: Duration = Duration::from_secs(1);
+/// Connections for the renewal of leases and for the sweep alone: however busy the others are, these are free.
+const KEEPER_CONNECTIONS: u32 = 2;
 /// SQLite has one writer at a time; another process (a command line) may hold it for a moment.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const SQLITE_READERS_MAX: u32 = 4;
@@ -84,7 +101,12 @@ static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 #[derive(Clone, Debug)]
 pub enum Store {
     /// Production.
-    Postgres(PgPool),
+    Postgres {
+        /// For all but the keepers.
+        pool: PgPool,
+        /// For what keeps leases: it never waits for those who work.
+        keeper: PgPool,
+    },
     /// Embedded: one writing connection, so that writers queue instead of failing as busy, and a
     /// few reading ones beside it (WAL).
     Sqlite {
@@ -92,6 +114,8 @@ pub enum Store {
         writer: SqlitePool,
         /// Connections that only read.
         readers: SqlitePool,
+        /// What every transaction passes first: a simulation's hand on the database.
+        gate: Option<Arc<dyn Gate>>,
     },
 }
 
@@ -101,7 +125,7 @@ pub enum Tx {
     /// On Postgres.
     Postgres(Transaction<'static, Postgres>),
     /// On SQLite.
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(SqliteTx),
 }
 
 /// Runs one body on whichever database the transaction is of: `$db` is the sqlx database type and
@@ -161,16 +185,24 @@ impl Store {
     /// [`StoreError::Url`] for another kind of URL, and where a SQLite file cannot be opened.
     pub async fn prepare(url: &str, connections_max: u32) -> Result<Self, StoreError> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            let (pool, options) = postgres(url, connections_max)?;
-            Ok(Self::Postgres(pool.connect_lazy_with(options)))
+            let options = postgres_options(url)?;
+            Ok(Self::Postgres {
+                pool: postgres_pool(connections_max).connect_lazy_with(options.clone()),
+                keeper: postgres_pool(KEEPER_CONNECTIONS).connect_lazy_with(options),
+            })
         } else {
             Self::connect(url, connections_max).await
         }
     }
 
     async fn connect_postgres(url: &str, connections_max: u32) -> Result<Self, StoreError> {
-        let (pool, options) = postgres(url, connections_max)?;
-        Ok(Self::Postgres(pool.connect_with(options).await?))
+        let options = postgres_options(url)?;
+        let pool = postgres_pool(connections_max)
+            .connect_with(options.clone())
+            .await?;
+        // Opened when it is needed: a command line never does.
+        let keeper = postgres_pool(KEEPER_CONNECTIONS).connect_lazy_with(options);
+        Ok(Self::Postgres { pool, keeper })
     }
 
     async fn connect_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
@@ -209,7 +241,77 @@ impl Store {
         };
         let reading = options.pragma("query_only", "ON");
         let readers = pool(SQLITE_READERS_MAX).connect_with(reading).await?;
-        Ok(Self::Sqlite { writer, readers })
+        Ok(Self::Sqlite {
+            writer,
+            readers,
+            gate: None,
+        })
+    }
+
+    /// A new SQLite database in memory, on one connection that reads and writes: who has a transaction open lets
+    /// nobody else begin one.
+    pub async fn in_memory() -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .in_memory(true)
+            // All of them: preparing costs more than running.
+            .statement_cache_capacity(1_000)
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Memory)
+            .synchronous(SqliteSynchronous::Off)
+            .disable_statement_logging();
+        // The database is gone with its connection, so that one stays.
+        let only = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options)
+            .await?;
+        Ok(Self::Sqlite {
+            readers: only.clone(),
+            writer: only,
+            gate: None,
+        })
+    }
+
+    /// The same database behind a gate. Only SQLite is simulated: on Postgres there is none.
+    #[must_use]
+    pub fn behind(&self, gate: Arc<dyn Gate>) -> Self {
+        match self {
+            Self::Postgres { .. } => self.clone(),
+            Self::Sqlite {
+                writer, readers, ..
+            } => Self::Sqlite {
+                writer: writer.clone(),
+                readers: readers.clone(),
+                gate: Some(gate),
+            },
+        }
+    }
+
+    /// Waits at the gate, if there is one.
+    async fn enter(&self, access: Access) -> Option<(Arc<dyn Gate>, CommitFate)> {
+        let Self::Sqlite {
+            gate: Some(gate), ..
+        } = self
+        else {
+            return None;
+        };
+        let fate = gate.enter(access).await;
+        Some((Arc::clone(gate), fate))
+    }
+
+    /// Waits at the gate for another task of this process; `false` at once where there is no gate.
+    pub(crate) async fn stand_by(&self) -> bool {
+        let Self::Sqlite {
+            gate: Some(gate), ..
+        } = self
+        else {
+            return false;
+        };
+        gate.stand_by().await;
+        true
     }
 
     /// Opens the SQLite file at `path`, creating it where it is missing.
@@ -221,7 +323,7 @@ impl Store {
     /// Brings the schema up to date; several daemons may do so at once.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self {
-            Self::Postgres(pool) => POSTGRES_MIGRATIONS.run(pool).await?,
+            Self::Postgres { pool, .. } => POSTGRES_MIGRATIONS.run(pool).await?,
             // sqlx takes a lock for this on Postgres only; here it is the one that writers take.
             Self::Sqlite { writer, .. } => {
                 let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
@@ -240,7 +342,7 @@ impl Store {
         const APPLIED: &str = "SELECT MAX(version) FROM _sqlx_migrations WHERE success";
         let wanted = POSTGRES_MIGRATIONS.iter().map(|m| m.version).max();
         let applied: Result<Option<i64>, sqlx::Error> = match self {
-            Self::Postgres(pool) => sqlx::query_scalar(APPLIED).fetch_one(pool).await,
+            Self::Postgres { pool, .. } => sqlx::query_scalar(APPLIED).fetch_one(pool).await,
             Self::Sqlite { readers, .. } => sqlx::query_scalar(APPLIED).fetch_one(readers).await,
         };
         match applied {
@@ -253,23 +355,43 @@ impl Store {
 
     /// Starts a transaction that may write.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        in_time(self.begin_writing()).await
+        let passed = self.enter(Access::Write).await;
+        in_time(self.begin_writing(passed)).await
     }
 
-    async fn begin_writing(&self) -> Result<Tx, StoreError> {
+    /// The same for the keepers of leases, who wait for nobody who works.
+    pub async fn begin_keeping(&self) -> Result<Tx, StoreError> {
+        match self {
+            Self::Postgres { keeper, .. } => {
+                in_time(async { Ok(Tx::Postgres(keeper.begin().await?)) }).await
+            }
+            Self::Sqlite { .. } => self.begin().await,
+        }
+    }
+
+    async fn begin_writing(
+        &self,
+        passed: Option<(Arc<dyn Gate>, CommitFate)>,
+    ) -> Result<Tx, StoreError> {
         Ok(match self {
-            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Self::Postgres { pool, .. } => Tx::Postgres(pool.begin().await?),
             // Taking the write lock at once keeps a read-then-write from failing half-way.
-            Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Sqlite { writer, .. } => {
+                let transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+                Tx::Sqlite(SqliteTx::new(transaction, passed))
+            }
         })
     }
 
     /// Starts a transaction that only reads, and sees the database as it was at its first look.
     pub async fn read(&self) -> Result<Tx, StoreError> {
         const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+        let passed = self.enter(Access::Read).await;
         Ok(match self {
-            Self::Postgres(pool) => Tx::Postgres(pool.begin_with(READ).await?),
-            Self::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
+            Self::Postgres { pool, .. } => Tx::Postgres(pool.begin_with(READ).await?),
+            Self::Sqlite { readers, .. } => {
+                Tx::Sqlite(SqliteTx::new(readers.begin().await?, passed))
+            }
         })
     }
 
@@ -277,7 +399,7 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         in_time(async {
             match self {
-                Self::Postgres(pool) => pool.acquire().await?.ping().await?,
+                Self::Postgres { pool, .. } => pool.acquire().await?.ping().await?,
                 Self::Sqlite { readers, .. } => readers.acquire().await?.ping().await?,
             }
             Ok(())
@@ -288,7 +410,7 @@ impl Store {
     /// The name of the dialect, for people.
     pub const fn dialect(&self) -> &'static str {
         match self {
-            Self::Postgres(_) => "postgres",
+            Self::Postgres { .. } => "postgres",
             Self::Sqlite { .. } => "sqlite",
         }
     }
@@ -296,8 +418,13 @@ impl Store {
     /// Closes every connection.
     pub async fn close(&self) {
         match self {
-            Self::Postgres(pool) => pool.close().await,
-            Self::Sqlite { writer, readers } => {
+            Self::Postgres { pool, keeper } => {
+                keeper.close().await;
+                pool.close().await;
+            }
+            Self::Sqlite {
+                writer, readers, ..
+            } => {
                 readers.close().await;
                 writer.close().await;
             }
@@ -305,13 +432,10 @@ impl Store {
     }
 }
 
-fn postgres(
-    url: &str,
-    connections_max: u32,
-) -> Result<(PgPoolOptions, PgConnectOptions), StoreError> {
+fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError> {
     let timeout_ms = STATEMENT_TIMEOUT.as_millis().to_string();
-    let options = PgConnectOptions::from_str(url)
-        .map_err(StoreError::from)?
+    let options = PgConnectOptions::from_str(url).map_err(StoreError::from)?;
+    Ok(options
         .application_name("clearday")
         .options([
             ("statement_timeout", timeout_ms.as_str()),
@@ -319,11 +443,35 @@ fn postgres(
             ("idle_in_transaction_session_timeout", timeout_ms.as_str()),
             ("timezone", "UTC"),
         ])
-        .disable_statement_logging();
-    let pool = PgPoolOptions::new()
+        .disable_statement_logging())
+}
+
+/// A connection that has been idle is tried before it is used, and each when it comes back, for as long as a try may
+/// take: one whose other end fell silent is closed and its place is free again, whatever TCP still hopes for. So is
+/// one that comes back with a transaction open, as it does when whoever began it was given up before the answer.
+fn postgres_pool(connections_max: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
         .max_connections(connections_max)
-        .acquire_timeout(ACQUIRE_TIMEOUT);
-    Ok((pool, options))
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for < IDLE_UNTRIED_MAX {
+                    return Ok(true);
+                }
+                Ok(is_free(connection).await.unwrap_or(false))
+            })
+        })
+        .after_release(|connection, _| Box::pin(is_free(connection)))
+}
+
+/// Whether a connection lives and has no transaction open: then a statement begins its own. Asked in one journey and
+/// not prepared, or its preparation would be what begins it.
+async fn is_free(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    const IS_FREE: &str = "SELECT transaction_timestamp() = statement_timestamp()";
+    let answer = sqlx::raw_sql(IS_FREE).fetch_one(connection);
+    let row = tokio::time::timeout(TRY_TIMEOUT, answer).await;
+    row.unwrap_or(Err(sqlx::Error::PoolTimedOut))?.try_get(0)
 }
 
 /// Every fixed statement with the file and the name it has there, for the test that prepares them
@@ -335,6 +483,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("authorizations", authorizations::STATEMENTS),
         ("bank_lines", bank_lines::STATEMENTS),
         ("bookings", bookings::STATEMENTS),
+        ("daemons", daemons::STATEMENTS),
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),
         ("ledger", ledger::STATEMENTS),
@@ -343,17 +492,21 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("operations", operations::STATEMENTS),
         ("orders", orders::STATEMENTS),
         ("order_imports", order_imports::STATEMENTS),
+        ("paces", paces::STATEMENTS),
         ("partners", partners::STATEMENTS),
+        ("queues", queues::STATEMENTS),
         ("reconciliations", reconciliations::STATEMENTS),
         ("overview", overview::STATEMENTS),
         ("records", records::STATEMENTS),
         ("rejections", rejections::STATEMENTS),
+        ("retention", retention::STATEMENTS),
         ("settlement_items", settlement_items::STATEMENTS),
         ("settlements", settlements::STATEMENTS),
         ("ticks", ticks::STATEMENTS),
         ("verify_history", verify_history::STATEMENTS),
         ("verify_money", verify_money::STATEMENTS),
         ("verify_settlements", verify_settlements::STATEMENTS),
+        ("watch", watch::STATEMENTS),
     ];
     let named = files.into_iter().flat_map(|(file, statements)| {
         let with_file = move |&(name, statement)| (file, name, statement);
@@ -365,13 +518,17 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
 impl Tx {
     /// Makes everything done in this transaction durable.
     pub async fn commit(self) -> Result<(), StoreError> {
-        in_time(async {
+        let gate = in_time(async {
             match self {
                 Self::Postgres(transaction) => transaction.commit().await?,
-                Self::Sqlite(transaction) => transaction.commit().await?,
+                Self::Sqlite(transaction) => return transaction.commit().await,
             }
-            Ok(())
+            Ok(None)
         })
-        .await
+        .await?;
+        if let Some(gate) = gate {
+            gate.leave().await;
+        }
+        Ok(())
     }
 }

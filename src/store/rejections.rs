@@ -10,8 +10,11 @@ use super::statement::statements;
 use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both};
 
 statements! {
-    FIND = "SELECT id, source, entry_id, kind, idempotency_key, raw, reason, job_id, rejected_at \
+    FIND = "SELECT id, source, entry_id, kind, idempotency_key, raw, reason, job_id, rejected_at, mended_job_id \
             FROM rejected_submissions WHERE id = $1";
+    LOCK = "SELECT id, source, entry_id, kind, idempotency_key, raw, reason, job_id, rejected_at, mended_job_id \
+            FROM rejected_submissions WHERE id = $1", postgres " FOR UPDATE";
+    NOTE_MENDED = "UPDATE rejected_submissions SET mended_job_id = $2 WHERE id = $1 AND mended_job_id IS NULL";
 }
 
 /// A refused submission.
@@ -35,6 +38,8 @@ pub struct Rejection {
     pub job_id: Option<JobId>,
     /// When.
     pub rejected_at: DateTime<Utc>,
+    /// The job that does what it asked for, once somebody mended it.
+    pub mended_job_id: Option<JobId>,
 }
 
 /// A refused submission with the beginning of what was sent, for lists.
@@ -87,7 +92,7 @@ pub async fn list(
 ) -> Result<Vec<Rejection>, StoreError> {
     let rows: Vec<RejectionRow> = on_both!(tx, Db, connection => {
         let mut query = QueryBuilder::<Db>::new(
-            "SELECT id, source, entry_id, kind, idempotency_key, raw, reason, job_id, rejected_at FROM rejected_submissions",
+            "SELECT id, source, entry_id, kind, idempotency_key, raw, reason, job_id, rejected_at, mended_job_id FROM rejected_submissions",
         );
         if let Some(before) = before {
             query.push(" WHERE id < ").push_bind(before);
@@ -110,7 +115,7 @@ pub async fn list_previews(
         );
         query.push(PREVIEW_BYTES_MAX);
         query.push(
-            ") AS raw, reason, job_id, rejected_at, CAST(length(raw) AS BIGINT) AS raw_bytes FROM rejected_submissions",
+            ") AS raw, reason, job_id, rejected_at, mended_job_id, CAST(length(raw) AS BIGINT) AS raw_bytes FROM rejected_submissions",
         );
         if let Some(before) = before {
             query.push(" WHERE id < ").push_bind(before);
@@ -127,6 +132,31 @@ pub async fn find(tx: &mut Tx, id: Uuid) -> Result<Option<Rejection>, StoreError
         sqlx::query_as(FIND.text::<Db>()).bind(id).fetch_optional(connection).await?
     });
     Ok(row.map(Into::into))
+}
+
+/// The refused submission, locked.
+pub async fn lock(tx: &mut Tx, id: Uuid) -> Result<Option<Rejection>, StoreError> {
+    let row: Option<RejectionRow> = on_both!(tx, Db, connection => {
+        sqlx::query_as(LOCK.text::<Db>()).bind(id).fetch_optional(connection).await?
+    });
+    Ok(row.map(Into::into))
+}
+
+/// Links a refused submission, which is locked by the caller, to the job that does what it asked for.
+pub async fn note_mended(tx: &mut Tx, id: Uuid, job_id: JobId) -> Result<(), StoreError> {
+    let noted = on_both!(tx, Db, connection => {
+        sqlx::query(NOTE_MENDED.text::<Db>())
+            .bind(id)
+            .bind(job_id.0)
+            .execute(connection)
+            .await?
+            .rows_affected()
+    });
+    if noted == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::corrupt("mended_job_id", "a locked row changed"))
+    }
 }
 
 #[derive(FromRow)]
@@ -156,6 +186,7 @@ struct RejectionRow {
     reason: String,
     job_id: Option<Uuid>,
     rejected_at: Timestamp,
+    mended_job_id: Option<Uuid>,
 }
 
 impl From<RejectionRow> for Rejection {
@@ -170,6 +201,7 @@ impl From<RejectionRow> for Rejection {
             reason: row.reason,
             job_id: row.job_id.map(JobId),
             rejected_at: row.rejected_at.0,
+            mended_job_id: row.mended_job_id.map(JobId),
         }
     }
 }

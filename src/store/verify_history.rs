@@ -42,11 +42,13 @@ statements! {
                   r.taken_by AS record_taken_by \
                   FROM payment_references p LEFT JOIN records r ON r.kind = 'payment' AND r.record_no = p.reference \
                   WHERE (p.channel, p.reference) > ($1, $2) ORDER BY p.channel, p.reference LIMIT $3";
-    /// Each authorization with the fact of what was taken.
+    /// Each authorization with what is told of what was taken: the fact, or a record that is not booked yet.
     AUTHORIZATIONS = "SELECT a.channel, a.reference, a.merchant_id, a.amount_minor, a.currency, a.state, a.evidence, \
-                      f.amount_minor AS fact_minor, f.currency AS fact_currency \
+                      COALESCE(f.amount_minor, r.amount_minor) AS told_minor, COALESCE(f.currency, r.currency) AS told_currency \
                       FROM authorizations a LEFT JOIN money_facts f ON f.account = a.channel AND f.kind = 'capture' \
                       AND f.external_no = a.channel_trade_no \
+                      LEFT JOIN records r ON r.kind = 'payment' AND r.record_no = a.reference AND r.channel = a.channel \
+                      AND r.status = 'succeeded' AND r.booking IS NULL \
                       WHERE (a.channel, a.reference) > ($1, $2) ORDER BY a.channel, a.reference LIMIT $3";
 }
 
@@ -229,10 +231,10 @@ pub struct StoredAuthorization {
     pub state: String,
     /// The words that say so, as JSON.
     pub evidence: Option<String>,
-    /// What the fact under its trade number says.
-    pub fact_minor: Option<i64>,
+    /// What the fact under its trade number says, or a record of ours that waits to be booked.
+    pub told_minor: Option<i64>,
     /// In which currency.
-    pub fact_currency: Option<String>,
+    pub told_currency: Option<String>,
 }
 
 /// The next page of authorizations after one.

@@ -57,10 +57,10 @@ fn check_authorization(
             held.add(merchant_id, currency, (*amount_minor).into());
         }
         AuthorizationState::Captured => {
-            let told = (authorization.fact_minor, &authorization.fact_currency);
+            let told = (authorization.told_minor, &authorization.told_currency);
             let is_told = told == (Some(*amount_minor), &Some(currency.clone()));
             findings.expect(is_told, || {
-                format!("{name} took {amount_minor} {currency}, and no fact says so")
+                format!("{name} took {amount_minor} {currency}, and no fact and no record says so")
             });
         }
         AuthorizationState::Voided

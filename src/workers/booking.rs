@@ -18,7 +18,7 @@ use crate::domain::ledger::booking::{
 };
 use crate::domain::ledger::{Booking, Entry, Fact, FactKey, FactKind, LedgerError};
 use crate::domain::record::RecordKind;
-use crate::engine::{Run, RunTx, WorkError};
+use crate::engine::{Run, RunTx, Weakness, WorkError};
 use crate::store::bookings::{self, Booked, CHUNK_BOOKINGS_MAX};
 use crate::store::ledger::{self, Appended, JobContext};
 
@@ -88,8 +88,18 @@ async fn book_chunk(
     for it in chunk {
         let rule = rules.get(&it.record.merchant_id).copied();
         let rule = rule.unwrap_or(Booking::ByFunder);
-        let told = decide_booking(it, rule, |key| known.get(key).copied())
-            .map_err(|error| unbookable(it, &error))?;
+        let is_known = |key: &FactKey| {
+            let known = known.get(key).copied();
+            known.filter(|_| !run.engine().lacks(Weakness::UniqueFact))
+        };
+        let mut told =
+            decide_booking(it, rule, is_known).map_err(|error| unbookable(it, &error))?;
+        if let Some(fact) = &mut told.fact
+            && run.engine().lacks(Weakness::UniqueFact)
+        {
+            let own = format!("{} of {}", fact.key.external_no, it.record.record_no);
+            fact.key.external_no = own;
+        }
         if let Some(fact) = &told.fact {
             known.insert(fact.key.clone(), now_known(fact));
         }

@@ -6,7 +6,7 @@ use clearday_jobs::{ChannelName, OperationId, Reference};
 
 use crate::connectors::{ChannelError, DeclineCode, Evidence};
 use crate::domain::operation::{Operation, OperationKind, OperationState};
-use crate::engine::{Run, RunTx, WorkError};
+use crate::engine::{Run, RunTx, Weakness, WorkError};
 use crate::store::operations;
 
 /// What is known after a call. Whoever called records success and refusal together with what follows
@@ -70,7 +70,9 @@ pub(super) async fn intend(
         intended_at: now,
         updated_at: now,
     };
-    operations::intend(tx, &operation).await?;
+    if !run.engine().lacks(Weakness::IntentRow) {
+        operations::intend(tx, &operation).await?;
+    }
     Ok(operation)
 }
 
@@ -96,6 +98,15 @@ pub(super) async fn sort_answer<Answer>(
             detail: error.to_string(),
             evidence: evidence.as_ref().clone(),
         })),
+        ChannelError::Unknown(_) if run.engine().lacks(Weakness::UnknownIsFailed) => {
+            let detail = with_causes(&error);
+            let evidence = observed(&detail, run.now());
+            Ok(Learned::Declined(Declined {
+                code: "no_answer".to_owned().into(),
+                detail,
+                evidence,
+            }))
+        }
         ChannelError::Unknown(_) => {
             let detail = with_causes(&error);
             let evidence = error.evidence();

@@ -147,7 +147,7 @@ kind     order_expiry
 key      k
 payload  {{\"expires_at\":\"2026-03-02T13:00:00Z\",\"order_no\":\"A1\",\"version\":1}}
 state    ready: retried by wang at the command line
-waits    due since 2026-03-02T12:02:00+00:00: waits for a worker with free room
+waits    due since 2026-03-02T12:02:00+00:00: waits for a daemon, and none is at work
 
 at                    event      state      attempt  worker  reason
 2026-03-02T12:00:00Z  accepted   ready      0                accepted from command_line
@@ -443,4 +443,169 @@ fn the_binary_exits_as_the_contract_says() {
         code("import --type orders no-such-file.csv", &database),
         Some(2)
     );
+}
+
+#[tokio::test]
+async fn a_queue_is_paused_listed_and_resumed() {
+    let database = TestDatabase::sqlite();
+    let line = CommandLine::on(&database).await;
+    enqueue(&line, "k", PAYLOAD).await.fine();
+    assert_eq!(
+        line.run("queues pause order_expiry --reason maintenance")
+            .await
+            .fine(),
+        "order_expiry is paused since 2026-03-02T12:00:00Z by wang at the command line: maintenance; \
+         0 running, 1 waiting\n"
+    );
+    let listed = line.run("queues list --format json").await.json();
+    let paused = &listed["queues"][1]["paused"];
+    assert_eq!(paused["reason"], "maintenance");
+    assert_eq!(listed["daemons"], json!([]));
+    let listed = line.run("queues list").await.fine();
+    assert!(
+        listed.contains("paused since 2026-03-02T12:00:00Z by wang"),
+        "{listed}"
+    );
+    assert!(listed.ends_with("\nno daemon is at work\n"), "{listed}");
+    assert_eq!(
+        line.run("queues resume order_expiry").await.fine(),
+        "order_expiry is open; 0 running, 1 waiting\n"
+    );
+}
+
+#[tokio::test]
+async fn draining_waits_until_nothing_of_the_kind_runs() {
+    let database = TestDatabase::sqlite();
+    let line = CommandLine::on(&database).await;
+    let engine = line.engine(&database).await;
+    enqueue(&line, "k", PAYLOAD).await.fine();
+    let leased = engine.lease_due(JobKind::OrderExpiry, 1).await.unwrap();
+    assert_eq!(leased.len(), 1);
+    let drain = "queues drain order_expiry --reason maintenance";
+    let hurried = line.run(&format!("{drain} --timeout 0")).await;
+    assert_eq!(hurried.exit, Exit::Finding);
+    let told = "order_expiry is paused since 2026-03-02T12:00:00Z by wang at the command line: maintenance; ";
+    assert_eq!(hurried.stdout, format!("{told}1 running, 0 waiting\n"));
+
+    let finish = async {
+        let run = clearday::engine::Run::new(engine.clone(), leased[0].clone());
+        run.done(run.begin().await.unwrap(), "done").await.unwrap();
+    };
+    let (drained, ()) = tokio::join!(line.run(drain), finish);
+    let drained = drained.fine();
+    assert!(
+        drained.ends_with(&format!("{told}0 running, 0 waiting\n")),
+        "{drained}"
+    );
+}
+
+#[tokio::test]
+async fn all_jobs_that_match_are_counted_and_then_cancelled_and_retried() {
+    let database = TestDatabase::sqlite();
+    let line = CommandLine::on(&database).await;
+    for key in ["a", "b"] {
+        enqueue(&line, key, PAYLOAD).await.fine();
+    }
+    assert_eq!(
+        line.run("jobs cancel --kind order_expiry").await.refused(),
+        "clearday: name a job, or count what matches with --dry-run and give that number as --expected"
+    );
+    let counted = line
+        .run("jobs cancel --kind order_expiry --dry-run")
+        .await
+        .fine();
+    assert!(counted.starts_with("2 jobs match\n"), "{counted}");
+    let refused = line.run("jobs cancel --expected 1").await.refused();
+    assert_eq!(
+        refused,
+        "clearday: 2 jobs match, not 1: look again before you act on all of them"
+    );
+    let snoozed = line
+        .run("jobs snooze --expected 2 --until 2026-03-03T00:00:00Z")
+        .await;
+    assert_eq!(snoozed.fine(), "2 jobs snoozed\n");
+    let cancelled = line.run("jobs cancel --expected 2").await.fine();
+    assert_eq!(cancelled, "2 jobs cancelled\n");
+    let retried = line
+        .run("jobs retry --state cancelled --expected 2 --format json")
+        .await
+        .json();
+    assert_eq!(
+        (&retried["matched"], &retried["changed"]),
+        (&json!(2), &json!(2))
+    );
+    assert_eq!(
+        line.run("jobs dead").await.fine(),
+        "count  kind  oldest  newest  example  cause\n"
+    );
+}
+
+#[tokio::test]
+async fn finished_jobs_are_pruned_after_their_days() {
+    let database = TestDatabase::sqlite();
+    let line = CommandLine::on(&database).await;
+    enqueue(&line, "k", PAYLOAD).await.fine();
+    line.run("jobs cancel --expected 1").await.fine();
+    line.clock.advance(TimeDelta::days(91));
+    let stay = "0 jobs stay because the books refer to them";
+    assert_eq!(
+        line.run("prune --dry-run").await.fine(),
+        format!("1 jobs and 0 histories would be pruned; {stay}\n")
+    );
+    let listed = line.run("jobs list --format json").await.json();
+    let id = listed["jobs"][0]["job_id"].as_str().unwrap().to_owned();
+    let expected = json!({"dry_run": false, "jobs": 1, "histories": 0, "kept": 0});
+    assert_eq!(line.run("prune --format json").await.json(), expected);
+    let told = line.run(&format!("jobs show {id}")).await.fine();
+    assert!(
+        told.contains(
+            "state    cancelled since 2026-03-02T12:00:00Z, pruned at 2026-06-01T12:00:00Z"
+        ),
+        "{told}"
+    );
+    assert!(told.contains("cancelled by wang"), "{told}");
+    let mut line = CommandLine::on(&database).await;
+    line.set("CLEARDAY_RETENTION__JOBS_DAYS", "0");
+    assert_eq!(
+        line.run("prune").await.refused(),
+        "clearday: everything is kept for ever: `retention.jobs_days` is 0"
+    );
+    let mut line = CommandLine::on(&database).await;
+    line.set("CLEARDAY_RETENTION__JOBS_DAYS", "401");
+    let refused = line.run("prune").await.refused();
+    assert!(refused.contains("retention.job_events_days"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_was_refused_is_mended_once_and_linked_to_its_job() {
+    let database = TestDatabase::sqlite();
+    let line = CommandLine::on(&database).await;
+    let broken = PAYLOAD.replace("order_no", "order_number");
+    enqueue(&line, "k", &broken).await.refused();
+    let rejected = line.run("jobs rejected --format json").await.json();
+    let id = rejected["rejected"][0]["rejection_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+
+    let still = line.file("still.json", &broken);
+    let refused = line
+        .run(&format!("jobs mend {id} --payload {still}"))
+        .await
+        .refused();
+    assert!(refused.contains("order_number"), "{refused}");
+    let mended = line.file("mended.json", PAYLOAD);
+    let mend = format!("jobs mend {id} --payload {mended} --format json");
+    let job = line.run(&mend).await.json();
+    let job = &job["jobs"][0];
+    assert_eq!(
+        (&job["state"], &job["idempotency_key"]),
+        (&json!("ready"), &json!("k"))
+    );
+
+    let rejected = line.run("jobs rejected --format json").await.json();
+    assert_eq!(rejected["rejected"].as_array().unwrap().len(), 1);
+    assert_eq!(rejected["rejected"][0]["mended_job_id"], job["job_id"]);
+    let again = line.run(&mend).await.refused();
+    assert!(again.contains("was mended before"), "{again}");
 }

@@ -292,7 +292,7 @@ fn a_bad_file_is_refused_with_its_key_and_line() {
         ("[http]\nlitsen = \"127.0.0.1:1\"", "clearday.toml line 2: `http.litsen` is not a setting; did you mean `http.listen`?"),
         ("[http]\nport = 1", "clearday.toml line 2: `http.port` is not a setting; there is listen"),
         ("\n[htpp]\nlisten = \"127.0.0.1:1\"", "clearday.toml line 2: `htpp` is not a setting; did you mean `http`?"),
-        ("[printer]\nhost = \"h\"", "clearday.toml line 1: `printer` is not a setting; there is database, redis, http, jobs, authorization, log, statements, approvals, notifications, smtp, sms, webhooks, people, channels, banks, schedules"),
+        ("[printer]\nhost = \"h\"", "clearday.toml line 1: `printer` is not a setting; there is database, redis, http, jobs, retention, authorization, log, statements, approvals, notifications, smtp, sms, webhooks, people, channels, banks, schedules"),
         ("http = 5", "clearday.toml line 1: `http`: must be a section with keys of its own"),
         ("[people]\nname = \"a\"", "clearday.toml line 1: `people`: must be a list: its name in double brackets, once for each item"),
         ("[jobs]\nlease_seconds = \"20\"", "clearday.toml line 2: `jobs.lease_seconds`: must be a whole number, not string \"20\""),

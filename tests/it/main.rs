@@ -21,6 +21,7 @@ mod import;
 mod killed;
 mod messages;
 mod offline_payment;
+mod operating;
 mod order_expiry;
 mod packaging;
 mod partner_notification;
@@ -31,6 +32,8 @@ mod second_payment;
 mod settlement_follow_up;
 mod settlement_run;
 mod setup_import;
+#[cfg(feature = "weaknesses")]
+mod simulate;
 mod small_payments;
 mod statement;
 mod store_conformance;

@@ -23,7 +23,7 @@ use super::lock::FolderLock;
 use super::serve::{self, Serving, tell};
 use crate::clock::{Clock, Ids};
 use crate::config::Settings;
-use crate::daemon::until_told_to_stop;
+use crate::daemon::StopSignals;
 use crate::domain::job::{Job, JobState};
 use crate::engine::Engine;
 use crate::store::jobs::JobFilter;
@@ -118,6 +118,7 @@ async fn finish(
     out: &mut (dyn Write + Send),
 ) -> Result<(), CliError> {
     if !args.once {
+        let mut signals = StopSignals::listen().map_err(serve::deaf)?;
         // The address is the last thing said: whoever waits for it may stop listening.
         tell(
             out,
@@ -127,9 +128,7 @@ async fn finish(
             out,
             &format!("The page is at http://{} until Ctrl-C.", serving.address),
         )?;
-        until_told_to_stop(serving.daemon.stopping())
-            .await
-            .map_err(|error| CliError::unavailable("signals cannot be heard").because(error))?;
+        signals.told(serving.daemon.stopping()).await;
     }
     serving.daemon.shutdown(settings.jobs.shutdown).await?;
     Ok(())

@@ -140,6 +140,7 @@ impl Outside {
             connect_timeout: CONNECT_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
             processing_window: PROCESSING_WINDOW,
+            requests_per_second: None,
             deposit_text: None,
         }];
         settings.banks = vec![Bank {
@@ -155,6 +156,7 @@ impl Outside {
             zone: chrono_tz::Asia::Shanghai,
             connect_timeout: CONNECT_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
+            requests_per_second: None,
             processing_window: PROCESSING_WINDOW,
         }];
         settings.notifications.pay_link_template = Some(PAY_LINK.to_owned());

@@ -25,7 +25,7 @@ pub(in crate::connectors) use sms::{
 pub use sms::{SmsSettings, SmsStatus};
 pub use webhook::{UPSTREAM, WebhookSettings};
 
-use super::{ChannelError, Evidence, Now, SetupError, TransportError};
+use super::{ChannelError, Evidence, Now, SetupError, TransportError, Wire};
 use crate::domain::notice::MessageFate;
 use crate::domain::partner::MessageChannel;
 use email::Mailer;
@@ -135,17 +135,26 @@ impl Names {
 impl Messages {
     /// Builds what the settings ask for; calls nobody.
     pub fn build(settings: &MessageSettings, now: &Now) -> Result<Self, MessagesError> {
+        Self::build_on(&Wire::Network, settings, now)
+    }
+
+    /// The same, with HTTP by this wire; mail always goes by the network.
+    pub fn build_on(
+        wire: &Wire,
+        settings: &MessageSettings,
+        now: &Now,
+    ) -> Result<Self, MessagesError> {
         let names = Names::new()?;
         let (gateway, mailer) = (settings.sms.as_ref(), settings.email.as_ref());
         let (sms, email, webhook) = (&names.sms, &names.email, &names.webhook);
         Ok(Self {
             sms: gateway
-                .map(|settings| SmsGateway::new(sms.clone(), settings, Now::clone(now)))
+                .map(|settings| SmsGateway::new(wire, sms.clone(), settings, Now::clone(now)))
                 .transpose()?,
             email: mailer
                 .map(|settings| Mailer::new(email.clone(), settings, Now::clone(now)))
                 .transpose()?,
-            webhooks: Webhooks::new(webhook.clone(), &settings.webhooks, Now::clone(now))
+            webhooks: Webhooks::new(wire, webhook.clone(), &settings.webhooks, Now::clone(now))
                 .map_err(|error| MessagesError::Client("webhook", error))?,
             sms_window: gateway.map_or_else(Default::default, |it| it.processing_window),
             names,

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::{Carriage, Carried, Letter, MessagesError};
 use crate::config::Secret;
 use crate::connectors::outbound::{Exchange, Reply, Timeouts, build_client, parse_base_url};
-use crate::connectors::{ChannelError, DeclineCode, Evidence, Now, SetupError, TransportError};
+use crate::connectors::{
+    ChannelError, DeclineCode, Evidence, Now, SetupError, TransportError, Wire,
+};
 use crate::domain::mask::mask_target;
 use crate::domain::notice::MessageFate;
 use crate::domain::partner::MessageChannel;
@@ -74,6 +76,7 @@ pub(in crate::connectors) const MESSAGE_NOT_FOUND: &str = "message_not_found";
 /// The way to the gateway.
 pub(super) struct SmsGateway {
     channel: ChannelName,
+    wire: Wire,
     client: Client,
     url: Url,
     token: Option<Secret>,
@@ -82,6 +85,7 @@ pub(super) struct SmsGateway {
 
 impl SmsGateway {
     pub(super) fn new(
+        wire: &Wire,
         channel: ChannelName,
         settings: &SmsSettings,
         now: Now,
@@ -92,10 +96,12 @@ impl SmsGateway {
         if settings.timeouts.connect >= settings.timeouts.request {
             return Err(SetupError::Timeouts { channel }.into());
         }
-        let client = build_client(&url, settings.timeouts)
+        let client = wire
+            .client(|| build_client(&url, settings.timeouts))
             .map_err(|error| MessagesError::Client("sms", TransportError(error)))?;
         Ok(Self {
             channel,
+            wire: wire.clone(),
             client,
             url,
             token: settings.token.clone(),
@@ -186,6 +192,7 @@ impl SmsGateway {
         let told = format!("{method} {}", self.url.path());
         let exchange = Exchange {
             channel: &self.channel,
+            wire: &self.wire,
             asked: format!("{told}{details}"),
             request: told,
             now: &self.now,

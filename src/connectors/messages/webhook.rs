@@ -16,7 +16,7 @@ use super::signature::SigningKeys;
 use super::targets::{ForbiddenTarget, Guard, forbidden_in};
 use super::{Carriage, Carried, GONE, Letter, Network};
 use crate::connectors::outbound::{Exchange, Reply, Timeouts, client_builder};
-use crate::connectors::{ChannelError, Evidence, Now, TransportError, Trouble};
+use crate::connectors::{ChannelError, Evidence, Now, TransportError, Trouble, Wire};
 use crate::domain::mask::mask_target;
 use crate::domain::partner::MessageChannel;
 
@@ -40,6 +40,7 @@ pub struct WebhookSettings {
 /// The way to everybody's endpoints.
 pub(super) struct Webhooks {
     channel: ChannelName,
+    wire: Wire,
     keys_directory: Option<PathBuf>,
     /// Absent on a machine that has no certificates to check anybody with.
     with_tls: Option<Guarded>,
@@ -55,6 +56,7 @@ struct Guarded {
 
 impl Guarded {
     fn new(
+        wire: &Wire,
         settings: &WebhookSettings,
         allowed: &Arc<[Network]>,
         has_tls: bool,
@@ -63,17 +65,23 @@ impl Guarded {
             allowed: Arc::clone(allowed),
             has_tls,
         };
-        let mut builder = client_builder(settings.timeouts).dns_resolver(guard.clone());
-        if !has_tls {
-            builder = builder.tls_certs_only([]);
-        }
-        let client = builder.build().map_err(TransportError)?;
-        Ok(Self { client, guard })
+        let client = wire.client(|| {
+            let mut builder = client_builder(settings.timeouts).dns_resolver(guard.clone());
+            if !has_tls {
+                builder = builder.tls_certs_only([]);
+            }
+            builder.build()
+        });
+        Ok(Self {
+            client: client.map_err(TransportError)?,
+            guard,
+        })
     }
 }
 
 impl Webhooks {
     pub(super) fn new(
+        wire: &Wire,
         channel: ChannelName,
         settings: &WebhookSettings,
         now: Now,
@@ -81,9 +89,10 @@ impl Webhooks {
         let allowed: Arc<[Network]> = settings.allow_networks.clone().into();
         Ok(Self {
             channel,
+            wire: wire.clone(),
             keys_directory: settings.keys_directory.clone(),
-            with_tls: Guarded::new(settings, &allowed, true).ok(),
-            without_tls: Guarded::new(settings, &allowed, false)?,
+            with_tls: Guarded::new(wire, settings, &allowed, true).ok(),
+            without_tls: Guarded::new(wire, settings, &allowed, false)?,
             now,
         })
     }
@@ -129,6 +138,7 @@ impl Webhooks {
             .body(letter.content.to_owned());
         let exchange = Exchange {
             channel: &self.channel,
+            wire: &self.wire,
             asked: format!(
                 "{request}\nwebhook-id: {}\nwebhook-timestamp: {timestamp}",
                 letter.id

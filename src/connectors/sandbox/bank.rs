@@ -14,7 +14,7 @@ use crate::connectors::bank::{
     PayoutOrder, PayoutState,
 };
 use crate::connectors::outbound::{Ask, Outbound, Reply};
-use crate::connectors::{ChannelError, Now, SetupError};
+use crate::connectors::{ChannelError, Now, SetupError, Wire};
 
 /// The sandbox bank, seen from outside.
 #[derive(Debug)]
@@ -26,8 +26,13 @@ pub struct SandboxBank {
 
 impl SandboxBank {
     /// A client for the bank; calls nobody yet.
-    pub fn new(name: ChannelName, settings: BankSettings, now: Now) -> Result<Self, SetupError> {
-        let outbound = Outbound::new(name, &settings.base_url, settings.timeouts, now)?;
+    pub fn new(
+        wire: &Wire,
+        name: ChannelName,
+        settings: BankSettings,
+        now: Now,
+    ) -> Result<Self, SetupError> {
+        let outbound = Outbound::new(wire, name, &settings.base_url, settings.timeouts, now)?;
         Ok(Self {
             outbound,
             account: settings.account,
@@ -37,6 +42,10 @@ impl SandboxBank {
                 payout_max: settings.payout_max.map(Money::minor_units),
             },
         })
+    }
+
+    pub(in crate::connectors) fn outbound(&self) -> &Outbound {
+        &self.outbound
     }
 
     /// The name that merchants' accounts use for it.

@@ -12,7 +12,7 @@ use super::messages::{ClosedBody, ErrorBody, NOT_PROCESSED, PaymentBody};
 use crate::connectors::outbound::{Ask, Outbound, Reply, Timeouts};
 use crate::connectors::{
     Capabilities, ChannelError, CloseAnswer, CloseOutcome, DeclineCode, Now, PaymentState,
-    QueryAnswer, Receipt, SetupError,
+    QueryAnswer, Receipt, SetupError, Wire,
 };
 
 /// How the sandbox is reached.
@@ -36,18 +36,19 @@ pub struct SandboxChannel {
 impl SandboxChannel {
     /// A client for the sandbox; calls nobody yet.
     pub fn new(
+        wire: &Wire,
         name: ChannelName,
         settings: &SandboxSettings,
         now: Now,
     ) -> Result<Self, SetupError> {
-        let outbound = Outbound::new(name, &settings.base_url, settings.timeouts, now)?;
+        let outbound = Outbound::new(wire, name, &settings.base_url, settings.timeouts, now)?;
         Ok(Self {
             outbound,
             processing_window: settings.processing_window,
         })
     }
 
-    pub(super) fn outbound(&self) -> &Outbound {
+    pub(in crate::connectors) fn outbound(&self) -> &Outbound {
         &self.outbound
     }
 

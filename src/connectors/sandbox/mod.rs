@@ -21,6 +21,7 @@ mod holds;
 pub mod mailroom;
 mod messages;
 pub mod server;
+mod within;
 
 pub use bank::SandboxBank;
 pub use bank_books::{
@@ -35,3 +36,4 @@ pub use hold_books::{
     DECLINED_TOKEN, Hold, HoldBooks, HoldEffect, HoldEvent, HoldRefusal, HoldRequest, HoldStatus,
 };
 pub use server::{ServeError, serve};
+pub use within::SandboxWithin;

@@ -48,15 +48,16 @@ pub async fn serve(
     if !address.ip().is_loopback() {
         return Err(ServeError::NotLoopback(address));
     }
-    let service = router(Face {
-        sandbox,
-        stop: stop.clone(),
-    })
-    .into_make_service_with_connect_info::<Cord>();
+    let service = routes(sandbox, stop.clone()).into_make_service_with_connect_info::<Cord>();
     axum::serve(CuttableListener(listener), service)
         .with_graceful_shutdown(stop.cancelled_owned())
         .await?;
     Ok(())
+}
+
+/// The face of a sandbox; until `stop`, faults may hold answers.
+pub(super) fn routes(sandbox: SandboxHandle, stop: CancellationToken) -> Router {
+    router(Face { sandbox, stop })
 }
 
 #[derive(Clone)]

@@ -3,6 +3,8 @@
 //! Rendered here, readable without JavaScript and on a phone. Headings are Chinese and English side
 //! by side; the English words are those of the API. Everything shown is escaped by the templates.
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::header::{
@@ -19,18 +21,19 @@ use clearday_jobs::JobKind;
 use super::Api;
 use super::access::Parameters;
 use super::auth::Caller;
-use super::metrics::{QueueFigures, load_queues};
 use super::paging::Limit;
 use super::problem::Problem;
 use super::view::{JobDetail, RejectionView};
 use super::{jobs as job_api, rejected as rejection_api};
 use crate::config::Role;
 use crate::domain::job::{Job, JobEvent, JobState};
+use crate::engine::QueueFigures;
 use crate::store::StoreError;
 use crate::store::jobs::{COUNT_MAX, JobFilter};
 
 pub(super) mod approvals;
 pub(super) mod breaks;
+pub(super) mod operating;
 pub(super) mod settlements;
 mod words;
 
@@ -90,6 +93,8 @@ impl Shell {
 struct OverviewPage {
     shell: Shell,
     queues: Vec<QueueRow>,
+    daemons: Vec<DaemonRow>,
+    may_operate: bool,
     concerns: Vec<Concern>,
     jobs: Vec<JobRow>,
     rejections: Vec<RejectionRow>,
@@ -113,6 +118,7 @@ struct JobPage {
     payload: String,
     may_retry: bool,
     may_cancel: bool,
+    may_snooze: bool,
 }
 
 #[derive(Template)]
@@ -144,6 +150,21 @@ struct QueueRow {
     counts: Vec<Count>,
     latency: String,
     is_overdue: bool,
+    pause: Option<PauseRow>,
+}
+
+struct PauseRow {
+    since: Instant,
+    by: String,
+    reason: String,
+}
+
+/// A daemon that is at work.
+struct DaemonRow {
+    name: String,
+    version: String,
+    started_at: Instant,
+    seen_at: Instant,
 }
 
 struct Count {
@@ -185,21 +206,30 @@ pub(super) async fn overview(
     Extension(parameters): Extension<Parameters>,
 ) -> Result<Response, Problem> {
     let wants_refresh = parameters.read::<String>("refresh")?.as_deref() != Some("off");
-    let queues: Vec<QueueRow> = load_queues(&api.engine)
-        .await?
-        .iter()
-        .map(queue_row)
-        .collect();
+    let zone = api.facts.zone;
+    let queues = api.engine.queues().await?;
+    let queues: Vec<QueueRow> = queues.iter().map(|it| queue_row(it, zone)).collect();
+    let daemons = daemon_rows(&api).await?;
     let newest = JobFilter::default();
     let jobs = job_api::load_page(&api.engine, &newest, OVERVIEW_JOBS).await?;
     let rejections = rejection_api::load_page(&api.engine, None, OVERVIEW_REJECTIONS).await?;
     let waiting = approvals::count_waiting(&api).await?;
     let broken = breaks::count_open(&api).await?;
+    let may_operate = caller.role >= Role::Operator;
     let mut shell = Shell::new(&api, Some(caller), "overview");
     shell.refresh = wants_refresh.then_some(REFRESH_SECONDS);
+    let mut concerns = concerns_of(&queues, waiting, broken);
+    if daemons.is_empty() && queues.iter().any(|queue| !queue.latency.is_empty()) {
+        concerns.push(Concern {
+            text: "jobs are due, and no daemon is at work".to_owned(),
+            link: jobs_link(None, Some(JobState::Ready)),
+        });
+    }
     render(&OverviewPage {
-        concerns: concerns_of(&queues, waiting, broken),
+        concerns,
         queues,
+        daemons,
+        may_operate,
         jobs: job_rows(&api, jobs.rows).await?,
         rejections: rejection_rows(&api, rejections.rows),
         shell,
@@ -239,6 +269,7 @@ pub(super) async fn job(
         payload: format!("{:#}", detail.payload),
         may_retry: may_operate && state.after(JobEvent::Requeue).is_some(),
         may_cancel: may_operate && state.after(JobEvent::Cancel).is_some(),
+        may_snooze: may_operate && state.after(JobEvent::Postpone).is_some(),
         shell: Shell::new(&api, Some(caller), "jobs"),
         detail,
     })
@@ -386,7 +417,7 @@ fn render(page: &impl Template) -> Result<Response, Problem> {
     Ok(Html(html).into_response())
 }
 
-fn queue_row(queue: &QueueFigures) -> QueueRow {
+fn queue_row(queue: &QueueFigures, zone: Tz) -> QueueRow {
     let counts = JobState::ALL.iter().map(|&state| {
         let number = queue.count(state);
         let more = if number >= COUNT_MAX { "+" } else { "" };
@@ -403,7 +434,25 @@ fn queue_row(queue: &QueueFigures) -> QueueRow {
         is_overdue: queue
             .latency
             .is_some_and(|latency| latency.as_secs() > OVERDUE_SECONDS),
+        pause: queue.pause.as_ref().map(|pause| PauseRow {
+            since: Instant::new(pause.paused_at, zone),
+            by: pause.paused_by.clone(),
+            reason: pause.reason.clone(),
+        }),
     }
+}
+
+async fn daemon_rows(api: &Api) -> Result<Vec<DaemonRow>, StoreError> {
+    let mut tx = api.engine.store().read().await?;
+    let daemons = api.engine.daemons(&mut tx).await?;
+    let zone = api.facts.zone;
+    let rows = daemons.into_iter().map(|daemon| DaemonRow {
+        name: daemon.name,
+        version: daemon.release_version,
+        started_at: Instant::new(daemon.started_at, zone),
+        seen_at: Instant::new(daemon.seen_at, zone),
+    });
+    Ok(rows.collect())
 }
 
 /// What wants a person: requests to approve, breaks, buried jobs, and queues that do not keep up.
@@ -431,7 +480,13 @@ fn concerns_of(queues: &[QueueRow], approvals_waiting: i64, breaks_open: i64) ->
         if let Some(dead) = dead.filter(|dead| dead.number > 0) {
             concerns.push(Concern {
                 text: format!("{} dead {}", dead.text, kind),
-                link: jobs_link(Some(kind), Some(JobState::Dead)),
+                link: operating::DEAD_LETTERS.to_owned(),
+            });
+        }
+        if let Some(pause) = &queue.pause {
+            concerns.push(Concern {
+                text: format!("{kind} is paused by {}: {}", pause.by, pause.reason),
+                link: jobs_link(Some(kind), Some(JobState::Ready)),
             });
         }
         if queue.is_overdue {
@@ -446,9 +501,10 @@ fn concerns_of(queues: &[QueueRow], approvals_waiting: i64, breaks_open: i64) ->
 
 async fn job_rows(api: &Api, jobs: Vec<Job>) -> Result<Vec<JobRow>, StoreError> {
     let mut tx = api.engine.store().read().await?;
+    let explainer = api.engine.explainer(&mut tx).await?;
     let mut rows = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let waiting = api.engine.explain(&mut tx, &job).await?;
+        let waiting = explainer.explain(&mut tx, &job).await?;
         rows.push(JobRow {
             updated_at: Instant::new(job.updated_at, api.facts.zone),
             until: waiting
@@ -514,6 +570,10 @@ fn jobs_link(kind: Option<JobKind>, state: Option<JobState>) -> String {
 impl JobPage {
     fn at(&self, instant: &DateTime<Utc>) -> Instant {
         Instant::new(*instant, self.shell.zone)
+    }
+
+    fn left(seconds: u64) -> String {
+        duration_words(Duration::from_secs(seconds))
     }
 
     fn pretty(value: &serde_json::Value) -> String {

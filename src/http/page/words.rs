@@ -77,6 +77,7 @@ pub(super) fn event_label(event: &str) -> &'static str {
         "handed_back" => "交还",
         "cancelled" => "取消",
         "requeued" => "立即执行",
+        "postponed" => "人工推迟",
         _ => "",
     }
 }

@@ -110,7 +110,9 @@ async fn a_job_is_retried_and_cancelled_by_buttons_that_appear_where_they_work()
     site.bury_due("no such order").await;
     let path = format!("/jobs/{id}");
     let page = browse(&site, "GET", &path).await.body;
-    assert!(page.contains("Retry now") && !page.contains("Cancel job"));
+    assert!(page.contains("Retry now") && page.contains("Cancel job"));
+    // What is dead does not wait.
+    assert!(!page.contains("Snooze"));
     for words in [
         "Why is this waiting?",
         "buried",
@@ -124,11 +126,83 @@ async fn a_job_is_retried_and_cancelled_by_buttons_that_appear_where_they_work()
     assert_eq!(retried.status, StatusCode::SEE_OTHER);
     assert_eq!(retried.header("location"), path);
     let page = browse(&site, "GET", &path).await.body;
-    assert!(page.contains("Cancel job") && page.contains("retried by local"));
+    assert!(page.contains("Snooze") && page.contains("retried by local"));
+    let put_off = format!("{path}/snooze");
+    let form = submit_form(&site, &put_off, "seconds=3600").await;
+    assert_eq!(form.status, StatusCode::SEE_OTHER);
+    let page = browse(&site, "GET", &path).await.body;
+    assert!(page.contains("snoozed by local until") && page.contains("(in 1 h)"));
     browse(&site, "POST", &format!("{path}/cancel")).await;
     let again = browse(&site, "POST", &format!("{path}/cancel")).await;
     assert_eq!(again.status, StatusCode::CONFLICT);
     assert!(again.body.contains("cannot be cancelled") && again.body.contains("<html"));
+}
+
+/// A form as a browser sends it from one of our pages.
+async fn submit_form(site: &Site, path: &str, form: &str) -> Answer {
+    let request = local("POST", path)
+        .header("Accept", "text/html")
+        .header("Sec-Fetch-Site", "same-origin")
+        .header("Content-Type", "application/x-www-form-urlencoded");
+    site.send(request.body(Body::from(form.to_owned())).unwrap())
+        .await
+}
+
+#[tokio::test]
+async fn a_queue_is_paused_and_resumed_from_the_overview() {
+    let site = Site::open().await;
+    let page = browse(&site, "GET", "/").await.body;
+    assert!(page.contains("No daemon is at work") && !page.contains("Resume"));
+    site.engine.renew_held().await.unwrap();
+    let pause = "/queues/order_expiry/pause";
+    let paused = submit_form(&site, pause, "reason=%E7%BB%B4%E6%8A%A4+%3Cb%3E").await;
+    assert_eq!(paused.status, StatusCode::SEE_OTHER);
+    let page = browse(&site, "GET", "/").await.body;
+    for words in [
+        "order_expiry is paused by local: 维护 &#60;b&#62;",
+        "/queues/order_expiry/resume",
+        "<code>worker-1</code>",
+    ] {
+        assert!(page.contains(words), "{words}");
+    }
+    assert_eq!(
+        submit_form(&site, pause, "reason=+").await.status.as_u16(),
+        422
+    );
+    submit_form(&site, "/queues/order_expiry/resume", "").await;
+    let page = browse(&site, "GET", "/").await.body;
+    assert!(page.contains("All clear"));
+}
+
+#[tokio::test]
+async fn due_jobs_that_nobody_works_on_want_a_person() {
+    let site = Site::open().await;
+    site.due_job("k-1").await;
+    let page = browse(&site, "GET", "/").await.body;
+    assert!(page.contains("jobs are due, and no daemon is at work"));
+}
+
+#[tokio::test]
+async fn dead_letters_are_replayed_by_their_cause() {
+    let site = Site::open().await;
+    let none = browse(&site, "GET", "/dead_letters").await.body;
+    assert!(none.contains("No dead letter"));
+    for key in ["k-1", "k-2"] {
+        site.due_job(key).await;
+        site.bury_due("order O-1 is unknown").await;
+    }
+    let page = browse(&site, "GET", "/dead_letters").await.body;
+    assert!(page.contains("order # is unknown") && page.contains("Retry all 2"));
+    let replay = async |expected: u32| {
+        let form = format!("kind=order_expiry&reason=order+%23+is+unknown&expected={expected}");
+        submit_form(&site, "/dead_letters/retry", &form).await
+    };
+    let refused = replay(3).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.body.contains("2 jobs match, not 3"));
+    assert_eq!(replay(2).await.status, StatusCode::SEE_OTHER);
+    let page = browse(&site, "GET", "/dead_letters").await.body;
+    assert!(page.contains("No dead letter"));
 }
 
 #[tokio::test]

@@ -4,11 +4,11 @@
 use chrono::TimeDelta;
 use clearday::domain::job::{Job, JobState};
 use clearday::domain::operation::{Operation, OperationKind, OperationState};
-use clearday::engine::{Engine, OperateError, Run, Waiting, WorkError};
+use clearday::engine::{Engine, OperateError, Policy, Run, Waiting, WorkError};
 use clearday::store::operations;
 use clearday_jobs::{JobId, JobKind, OperationId};
 
-use crate::support::world::{World, due_at, lease_one, noon, on_both_databases};
+use crate::support::world::{POLICY, World, due_at, lease_one, noon, on_both_databases};
 
 on_both_databases! {
     a_waiting_job_is_cancelled_at_once,
@@ -22,6 +22,8 @@ on_both_databases! {
     what_is_over_cannot_be_cancelled,
     an_unknown_job_is_not_found,
     every_state_is_explained,
+    who_is_at_work_and_who_paused_is_explained,
+    a_partition_at_its_limit_is_explained,
     an_unknown_outcome_is_explained,
     lists_run_from_the_newest_to_the_oldest,
 }
@@ -161,6 +163,9 @@ async fn what_is_over_cannot_be_cancelled(world: World) {
     let dead = dead_job(&world, &engine).await;
     let cancelled = world.due_job("c").await;
     engine.cancel(cancelled, "ops").await.unwrap();
+    // What is dead may be withdrawn: it then goes the way of all that ended.
+    let withdrawn = engine.cancel(dead, "ops").await.unwrap();
+    assert_eq!(withdrawn.state, JobState::Cancelled);
     for id in [done.id, dead, cancelled] {
         let refused = engine.cancel(id, "ops").await.unwrap_err();
         assert!(matches!(refused, OperateError::Refused { .. }));
@@ -185,13 +190,15 @@ async fn every_state_is_explained(world: World) {
     let told = explain(&world, due).await.unwrap();
     assert_eq!(
         told.reason,
-        "due since 2026-03-02T12:00:00.123456+00:00: waits for a worker with free room"
+        "due since 2026-03-02T12:00:00.123456+00:00: waits for a daemon, and none is at work"
     );
 
     let later = world.accept(due_at("later", "2026-03-08T09:00:00Z")).await;
     let told = explain(&world, later).await.unwrap();
     assert_eq!(told.reason, "not due: accepted from http");
     assert_eq!(told.until, Some("2026-03-08T09:00:00Z".parse().unwrap()));
+    // Whole seconds: the clock stands a little after noon.
+    assert_eq!(told.in_seconds, Some((6 * 24 - 3) * 60 * 60 - 1));
 
     let job = lease_one(&engine, due).await;
     let told = explain(&world, due).await.unwrap();
@@ -218,6 +225,60 @@ async fn every_state_is_explained(world: World) {
 
     engine.cancel(later, "ops").await.unwrap();
     assert_eq!(explain(&world, later).await, None);
+}
+
+async fn who_is_at_work_and_who_paused_is_explained(world: World) {
+    let engine = world.engine("w");
+    let due = world.due_job("due").await;
+    engine.renew_held().await.unwrap();
+    let told = async || {
+        let reason = explain(&world, due).await.unwrap().reason;
+        reason.split_once(": ").unwrap().1.to_owned()
+    };
+    let free = "waits for a worker with free room";
+    assert_eq!(told().await, format!("{free}; one daemon is at work"));
+    world.engine("v").renew_held().await.unwrap();
+    assert_eq!(told().await, format!("{free}; 2 daemons are at work"));
+
+    let kind = JobKind::Reconciliation;
+    engine.pause(kind, "the bank is down", "ann").await.unwrap();
+    let paused =
+        "its queue is paused since 2026-03-02T12:00:00.123456+00:00 by ann: the bank is down";
+    assert_eq!(told().await, paused);
+    // What is not due would not run either.
+    let until = noon() + TimeDelta::minutes(5);
+    engine.snooze(due, until, "bob").await.unwrap();
+    let reason = told().await;
+    assert!(reason.starts_with("snoozed by bob until "), "{reason}");
+    assert!(reason.ends_with(&format!("; {paused}")), "{reason}");
+    assert_eq!(explain(&world, due).await.unwrap().in_seconds, Some(300));
+
+    world.advance_seconds(301);
+    engine.resume(kind, "ann").await.unwrap();
+    assert_eq!(
+        told().await,
+        "waits for a daemon, and none is at work; the last one was seen at 2026-03-02T12:00:00.123456+00:00"
+    );
+}
+
+async fn a_partition_at_its_limit_is_explained(world: World) {
+    let engine = world.engine_with(
+        "w",
+        Policy {
+            partition_concurrency: Some(1),
+            ..POLICY
+        },
+    );
+    let ids = [world.due_job("a").await, world.due_job("b").await];
+    let leased = engine.lease_due(JobKind::Reconciliation, 10).await.unwrap();
+    assert_eq!(leased.len(), 1);
+    let waiting = ids.into_iter().find(|id| *id != leased[0].id).unwrap();
+    let job = world.job(waiting).await;
+    let mut tx = world.store.read().await.unwrap();
+    let told = engine.explain(&mut tx, &job).await.unwrap().unwrap().reason;
+    let whose = job.partition.as_deref().unwrap_or("nobody in particular");
+    let expected = format!("the work of {whose} is at its limit: 1 of at most 1 are running");
+    assert!(told.ends_with(&expected), "{told}");
 }
 
 async fn an_unknown_outcome_is_explained(world: World) {

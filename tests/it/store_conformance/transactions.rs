@@ -1,7 +1,7 @@
 //! What a transaction promises on both databases.
 #![cfg(test)]
 
-use clearday::store::{Store, StoreError, jobs};
+use clearday::store::{Store, StoreError, Tx, jobs};
 
 use crate::support::servers::{ScratchFolder, TestDatabase};
 use crate::support::world::{World, on_both_databases};
@@ -10,6 +10,7 @@ on_both_databases! {
     a_reading_transaction_cannot_write,
     a_reading_transaction_sees_one_state_of_the_database,
     a_transaction_that_is_dropped_leaves_nothing_and_holds_nothing,
+    a_transaction_that_is_given_up_while_it_begins_leaves_nothing_open,
     a_closed_database_is_unavailable,
 }
 
@@ -40,6 +41,36 @@ async fn a_transaction_that_is_dropped_leaves_nothing_and_holds_nothing(world: W
     }
 }
 
+async fn a_transaction_that_is_given_up_while_it_begins_leaves_nothing_open(world: World) {
+    // One connection, so that whatever was left open would be met.
+    let store = Store::connect(world.database.url(), 1).await.unwrap();
+    for turns in 0..200 {
+        let begun = async {
+            let tx = if turns % 2 == 0 {
+                store.read().await
+            } else {
+                store.begin().await
+            };
+            drop(tx.unwrap());
+        };
+        let given_up = async {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = begun => {}
+            () = given_up => {}
+        }
+        let mut tx = store.begin().await.unwrap();
+        let decided = clearday::store::ticks::decided_until(&mut tx, "s", world.now()).await;
+        assert_eq!(decided.unwrap(), world.now());
+        drop(tx);
+    }
+    store.close().await;
+}
+
 async fn a_closed_database_is_unavailable(world: World) {
     world.store.close().await;
     for refused in [world.store.begin().await, world.store.read().await] {
@@ -48,6 +79,25 @@ async fn a_closed_database_is_unavailable(world: World) {
         assert_eq!(refused.to_string(), "the database is unavailable");
     }
     assert!(world.store.ping().await.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_to_postgres_is_used_again() {
+    let world = World::postgres().await;
+    let store = Store::connect(world.database.url(), 1).await.unwrap();
+    let mut served_by = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        let mut tx = store.begin().await.unwrap();
+        let Tx::Postgres(transaction) = &mut tx else {
+            panic!("this is Postgres");
+        };
+        let asked = sqlx::query_scalar("SELECT pg_backend_pid()");
+        let process: i32 = asked.fetch_one(&mut **transaction).await.unwrap();
+        served_by.insert(process);
+        tx.commit().await.unwrap();
+    }
+    assert_eq!(served_by.len(), 1);
+    store.close().await;
 }
 
 #[tokio::test]

@@ -1,12 +1,17 @@
 //! Runs the command line inside the test: the same code as the binary, without its process.
 #![cfg(test)]
 
+use std::sync::Arc;
+
 use clearday::cli::exit::Exit;
 use clearday::cli::{self, Outside};
-use clearday::clock::Clock;
+use clearday::clock::{Clock, Ids};
+use clearday::engine::{Engine, NoBell};
+use clearday::store::Store;
 use serde_json::Value;
 
 use super::servers::{ScratchFolder, TestDatabase};
+use super::world::POLICY;
 
 /// What a command did.
 #[derive(Debug)]
@@ -70,6 +75,18 @@ impl CommandLine {
         let path = self.folder.path().join(name);
         std::fs::write(&path, content).unwrap();
         path.display().to_string()
+    }
+
+    /// A daemon's engine on the same database, by the same clock.
+    pub(crate) async fn engine(&self, database: &TestDatabase) -> Engine {
+        Engine::new(
+            Store::connect(database.url(), 4).await.unwrap(),
+            self.clock.clone(),
+            Ids::random(self.clock.clone()),
+            POLICY,
+            "worker".to_owned(),
+            Arc::new(NoBell),
+        )
     }
 
     /// Runs one command, its words split at blanks.

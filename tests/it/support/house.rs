@@ -170,6 +170,7 @@ impl House {
             },
             heartbeat,
             sweep: TimeDelta::seconds(5),
+            retention: None,
             redis_url: self.redis.as_ref().map(TestRedis::url),
             handler,
             locks: None,

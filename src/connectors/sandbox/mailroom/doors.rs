@@ -29,19 +29,22 @@ pub(super) async fn serve(
     mailroom: MailroomHandle,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let doors = Doors {
-        mailroom,
-        stop: stop.clone(),
-    };
-    let service = Router::new()
-        .route("/v1/messages", post(take_sms))
-        .route("/v1/messages/{id}", get(query_sms))
-        .route("/webhooks/{endpoint}", post(take_webhook))
-        .with_state(doors)
-        .into_make_service_with_connect_info::<Cord>();
+    let service = routes(mailroom, stop.clone()).into_make_service_with_connect_info::<Cord>();
     axum::serve(CuttableListener(listener), service)
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
+}
+
+/// The doors of a mailroom; until `stop`, faults may hold answers.
+pub(in crate::connectors::sandbox) fn routes(
+    mailroom: MailroomHandle,
+    stop: CancellationToken,
+) -> Router {
+    Router::new()
+        .route("/v1/messages", post(take_sms))
+        .route("/v1/messages/{id}", get(query_sms))
+        .route("/webhooks/{endpoint}", post(take_webhook))
+        .with_state(Doors { mailroom, stop })
 }
 
 async fn take_sms(

@@ -15,6 +15,8 @@ use clearday_jobs::Reference;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub(super) use doors::routes;
+
 pub use books::{ReceivedMail, ReceivedSms, ReceivedWebhook};
 
 use super::faults::{Fault, FaultTicket, Faults, Operation};
