@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -455,7 +455,7 @@ impl Daemon {
                 LOOK_FOR_DEAD,
                 &self.stop,
                 move || {
-                    let (engine, locks) = (engine.clone(), locks.clone());
+                    let (engine, locks) = (engine.clone(), Weak::clone(&locks));
                     async move {
                         match locks.upgrade() {
                             Some(locks) => inherit(&engine, &locks).await,

@@ -7,6 +7,7 @@
 //!
 //! `scripts/bench jobs [throughput|latency|burst|claim|memory] [--jobs N] [--rounds N]`
 #![expect(
+    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a program for people; it ends at the first fault"

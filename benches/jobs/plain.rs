@@ -103,10 +103,10 @@ pub(crate) async fn accept(url: &str, work: &Arc<Work>) {
             for start in starts {
                 let rows = start..(start + BATCH).min(work.len());
                 sqlx::query(ACCEPT)
-                    .bind(work.ids.get(rows.clone()).unwrap())
-                    .bind(work.keys.get(rows.clone()).unwrap())
-                    .bind(work.payloads.get(rows.clone()).unwrap())
-                    .bind(work.digests.get(rows).unwrap())
+                    .bind(&work.ids[rows.clone()])
+                    .bind(&work.keys[rows.clone()])
+                    .bind(&work.payloads[rows.clone()])
+                    .bind(&work.digests[rows])
                     .bind(PAST.parse::<DateTime<Utc>>().unwrap())
                     .bind(now())
                     .execute(&mut connection)
@@ -144,7 +144,7 @@ async fn take_batch(connection: &mut PgConnection, work: &Work) -> bool {
     let jobs: Vec<Uuid> = leased.iter().map(|(id, ..)| *id).collect();
     let booked: Vec<_> = leased
         .iter()
-        .map(|(.., key)| work.bookings.get(number(key)).unwrap())
+        .map(|(.., key)| &work.bookings[number(key)])
         .collect();
     let entries: Vec<Uuid> = booked.iter().map(|(id, ..)| *id).collect();
     let mut tx = connection.begin().await.unwrap();

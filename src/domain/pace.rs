@@ -62,6 +62,10 @@ fn later(instant: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "a test that overflows fails, which is what it should do"
+)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// SplitMix64: small, and fixed here so that no dependency's new version changes what a seed means.
+/// `SplitMix64`: small, and fixed here so that no dependency's new version changes what a seed means.
 #[derive(Clone, Debug)]
 pub(crate) struct Chance(u64);
 

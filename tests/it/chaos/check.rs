@@ -22,7 +22,7 @@ use super::scene::{SCHEDULES, Scene};
 
 /// How long healed daemons may take for all that is left. Generous: entries that a dead daemon had read wait half a
 /// minute for another one, and a breaker that opened lets calls out at a pace.
-const DRAIN_LIMIT: Duration = Duration::from_secs(180);
+const DRAIN_LIMIT: Duration = Duration::from_mins(3);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Debug, FromRow)]

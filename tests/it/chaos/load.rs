@@ -123,39 +123,43 @@ impl Upstream {
                 Way::Http => self.post(wish, door).await,
                 Way::Redis => self.add(wish, door).await,
             };
-            let asked = (wish.kind, wish.key.clone());
-            let mut memory = self.memory.lock().unwrap();
-            memory.tries += 1;
-            let (word, is_over) = match answer {
-                Answer::Acknowledged => {
-                    memory.acknowledged.insert(asked.clone(), wish.way);
-                    if wish.way == Way::Redis {
-                        memory.in_redis.insert(asked);
-                    }
-                    ("acknowledged".to_owned(), true)
-                }
-                Answer::Refused(why) => {
-                    memory.refused.push(format!("{}: {why}", wish.key));
-                    (format!("refused: {why}"), true)
-                }
-                Answer::None(why) => {
-                    memory.unanswered += 1;
-                    // It may have arrived.
-                    if wish.way == Way::Redis {
-                        memory.in_redis.insert(asked);
-                    }
-                    (why, false)
-                }
-            };
-            let at = start.elapsed();
-            let line = format!("{at:?} {:?} {}: {word}", wish.way, wish.key);
-            memory.history.push(line);
-            drop(memory);
+            let is_over = self.remember(wish, answer, start.elapsed());
             if is_over {
                 return;
             }
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// Notes what came of a try; whether it was the last one.
+    fn remember(&self, wish: &Wish, answer: Answer, at: Duration) -> bool {
+        let asked = (wish.kind, wish.key.clone());
+        let mut memory = self.memory.lock().unwrap();
+        memory.tries += 1;
+        let (word, is_over) = match answer {
+            Answer::Acknowledged => {
+                memory.acknowledged.insert(asked.clone(), wish.way);
+                if wish.way == Way::Redis {
+                    memory.in_redis.insert(asked);
+                }
+                ("acknowledged".to_owned(), true)
+            }
+            Answer::Refused(why) => {
+                memory.refused.push(format!("{}: {why}", wish.key));
+                (format!("refused: {why}"), true)
+            }
+            Answer::None(why) => {
+                memory.unanswered += 1;
+                // It may have arrived.
+                if wish.way == Way::Redis {
+                    memory.in_redis.insert(asked);
+                }
+                (why, false)
+            }
+        };
+        let line = format!("{at:?} {:?} {}: {word}", wish.way, wish.key);
+        memory.history.push(line);
+        is_over
     }
 
     async fn post(&self, wish: &Wish, door: u64) -> Answer {

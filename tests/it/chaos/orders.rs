@@ -85,7 +85,11 @@ fn one(chance: &mut Chance, number: u64, length: Duration, begins_at: DateTime<U
     let order_no: OrderNo = format!("O-{number}").parse().unwrap();
     let story = chance.below(10);
     // Who is told of an order needs some time for it.
-    let earliest = if story >= 8 { length_ms / 2 } else { 1_000 };
+    let earliest = if story >= 8 {
+        length_ms.div_euclid(2)
+    } else {
+        1_000
+    };
     let deadline = chance.millis(earliest, length_ms);
     let mut plan = OrderPlan {
         order_no: order_no.clone(),
@@ -103,7 +107,7 @@ fn one(chance: &mut Chance, number: u64, length: Duration, begins_at: DateTime<U
             Capture::Manual
         });
         let payload = plan.authorization_payload(chance);
-        plan.ask(chance, length_ms, JobKind::DeferredAuthorization, payload);
+        plan.ask(chance, length_ms, JobKind::DeferredAuthorization, &payload);
     } else {
         for part in 0..chance.below(3) {
             plan.references
@@ -120,11 +124,11 @@ fn one(chance: &mut Chance, number: u64, length: Duration, begins_at: DateTime<U
             "version": 1, "order_no": order_no, "partner_id": partner_of(&order_no),
             "purpose": "pay_request", "deadline": begins_at + NOTICE_DEADLINE,
         });
-        plan.ask(chance, length_ms, JobKind::PartnerNotification, payload);
+        plan.ask(chance, length_ms, JobKind::PartnerNotification, &payload);
     }
     let expires_at = begins_at + TimeDelta::from_std(deadline).unwrap();
     let payload = json!({"version": 1, "order_no": order_no, "expires_at": expires_at});
-    plan.ask(chance, length_ms, JobKind::OrderExpiry, payload);
+    plan.ask(chance, length_ms, JobKind::OrderExpiry, &payload);
     plan
 }
 
@@ -165,12 +169,12 @@ impl OrderPlan {
         }
     }
 
-    fn ask(&mut self, chance: &mut Chance, length_ms: u64, kind: JobKind, payload: Value) {
+    fn ask(&mut self, chance: &mut Chance, length_ms: u64, kind: JobKind, payload: &Value) {
         self.wishes.push(Wish {
             kind,
             key: format!("{} {}", kind.as_str(), self.order_no),
             payload: payload.to_string(),
-            at: chance.millis(0, length_ms * 9 / 10),
+            at: chance.millis(0, (length_ms * 9).div_euclid(10)),
             way: if chance.one_in(2) {
                 Way::Http
             } else {

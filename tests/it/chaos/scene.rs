@@ -129,7 +129,7 @@ impl Scene {
              [redis]\nurl = \"redis://127.0.0.1:{}/\"\n\
              [http]\nlisten = \"127.0.0.1:{port}\"\n\
              [log]\nformat = \"json\"\n",
-            self.postgres.url_at(lines.postgres.port()),
+            TestPostgresServer::url_at(lines.postgres.port()),
             lines.redis.port(),
         );
         // A job may meet more deaths in a minute here than elsewhere in its life.

@@ -36,7 +36,21 @@ async fn run(seed: u64, length: Duration) -> Report {
     scene.redis_was_emptied = strikes.iter().any(|(_, strike)| match strike {
         Strike::RedisKill => !setting.is_redis_durable,
         Strike::RedisFlush | Strike::RedisStartEmpty => true,
-        _ => false,
+        Strike::Kill(_)
+        | Strike::Start(_)
+        | Strike::Stop(_)
+        | Strike::Continue(_)
+        | Strike::RedisStart
+        | Strike::PostgresStop
+        | Strike::PostgresStopAtOnce
+        | Strike::PostgresStart
+        | Strike::PostgresStall
+        | Strike::PostgresContinue
+        | Strike::PostgresCrash
+        | Strike::Line(..)
+        | Strike::ResetAll(..)
+        | Strike::CutAfterBytes(..)
+        | Strike::CutAfterCommit(_) => false,
     });
 
     scene.start_all().await;

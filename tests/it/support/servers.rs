@@ -347,11 +347,11 @@ impl TestPostgresServer {
 
     /// Its database `postgres`, as a role that may do everything.
     pub(crate) fn url(&self) -> String {
-        self.url_at(self.port)
+        Self::url_at(self.port)
     }
 
     /// The same where somebody else listens for it.
-    pub(crate) fn url_at(&self, port: u16) -> String {
+    pub(crate) fn url_at(port: u16) -> String {
         format!("postgres://postgres@127.0.0.1:{port}/postgres")
     }
 
