@@ -256,10 +256,12 @@ fn no_effect_is_declined(told: &mut Told<'_>, effects: &[Effect], calls: &[Watch
     }
 }
 
-/// L4: every outcome is proved in the end.
+/// L4: every outcome is proved in the end. Only an endpoint cannot be asked what it heard: a webhook whose answer was
+/// lost rests as unknown when its deadline has come.
 fn outcomes_are_proved(told: &mut Told<'_>, calls: &[WatchedCall]) {
     for call in calls {
-        told.expect(call.state.is_final(), "L4", || {
+        let may_rest = call.key.starts_with("send:webhook:");
+        told.expect(call.state.is_final() || may_rest, "L4", || {
             format!("{} has no proved outcome in the end", call.key)
         });
     }
