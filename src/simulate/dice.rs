@@ -28,9 +28,23 @@ impl Dice {
             Purpose::World => 0x776f_726c,
             Purpose::Travel => 0x7472_6176,
         };
-        Self(StdRng::seed_from_u64(
-            seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ salt,
-        ))
+        Self(StdRng::seed_from_u64(spread(seed) ^ salt))
+    }
+
+    /// What is drawn for at one place, however much was drawn at others.
+    pub(super) fn at(seed: u64, place: &str) -> Self {
+        // FNV-1a.
+        let salt = place
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        Self(StdRng::seed_from_u64(spread(seed) ^ salt))
+    }
+
+    /// With a seed that was drawn.
+    pub(super) fn of(seed: u64) -> Self {
+        Self(StdRng::seed_from_u64(seed))
     }
 
     /// A number from `low` to `high`, both included.
@@ -57,4 +71,9 @@ impl Dice {
     pub(super) fn seed(&mut self) -> u64 {
         self.0.random()
     }
+}
+
+/// Neighbouring seeds have little in common.
+const fn spread(seed: u64) -> u64 {
+    seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -125,4 +125,6 @@ pub struct Struck {
     pub fault: Fault,
     /// At which step.
     pub place: String,
+    /// Which time this step was taken, from 1.
+    pub visit: u64,
 }

@@ -42,8 +42,8 @@ pub struct Plan {
     pub is_told: bool,
     /// Nothing goes wrong any more after so many faults.
     pub faults_max: usize,
-    /// Faults that do not strike, by number: for the search for the shortest story.
-    pub spared: BTreeSet<usize>,
+    /// Faults that do not strike, by the step and which time it is taken: for the search for the shortest story.
+    pub spared: BTreeSet<(String, u64)>,
     /// What is taken out of the engine, to see whether anybody notices.
     #[cfg(feature = "weaknesses")]
     pub weakness: Option<crate::engine::Weakness>,

@@ -1,7 +1,7 @@
 //! The story of some nights, drawn from the seed: who there is, what is ordered, and what people will do when.
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
-use clearday_jobs::{Currency, JobKind, MerchantId, Money, Reference};
+use clearday_jobs::{Currency, JobKind, MerchantId, Money, OrderNo, Reference};
 use rust_decimal::Decimal;
 use serde_json::json;
 
@@ -12,6 +12,7 @@ use super::{Plan, SimulateError};
 use crate::config;
 use crate::connectors::messages::UPSTREAM;
 use crate::domain::fee::{FeeContract, Rounding};
+use crate::domain::import::orders::{ToldOrder, ToldStatus};
 use crate::domain::merchant::{CouponRule, Cycle, FundsFlow, Merchant, Payee, SettleBasis};
 use crate::domain::order::{Order, OrderState};
 use crate::domain::partner::{Delivery, MessageChannel, Partner};
@@ -337,6 +338,21 @@ impl Author<'_> {
         let kind = JobKind::DeferredAuthorization;
         self.ask(asked_at, kind, &order_no, &payload);
         self.ask_expiry(evening, &order_no, expires_at);
+        if self.dice.happens(300) {
+            // While the methods are asked, or not much later.
+            let withdrawn_at = asked_at + TimeDelta::seconds(self.dice.between(0, 60));
+            let number: OrderNo = order_no.parse().map_err(SimulateError::set_up)?;
+            let told = ToldOrder {
+                order_no: number.clone(),
+                group_no: number,
+                merchant_id,
+                total,
+                status: ToldStatus::Cancelled,
+                expires_at,
+            };
+            let withdrawal = Event::Withdraw(Box::new(told));
+            self.events.push((withdrawn_at, withdrawal));
+        }
         Ok(())
     }
 

@@ -99,7 +99,9 @@ impl Search {
             while start < self.struck.len() {
                 let part = self.struck.iter().skip(start).take(size);
                 let mut shorter = self.best.clone();
-                shorter.spared.extend(part.map(|it| it.number));
+                shorter
+                    .spared
+                    .extend(part.map(|it| (it.place.clone(), it.visit)));
                 let before = self.struck.len();
                 if !self.takes(shorter)? || self.struck.len() >= before {
                     start = start.saturating_add(size);
@@ -110,7 +112,7 @@ impl Search {
         Ok(())
     }
 
-    /// Keeps a plan if the same check notices something, and tells whether it does.
+    /// Keeps a plan if the same check notices something in a story that is not longer, and tells whether it did.
     fn takes(&mut self, plan: Plan) -> Result<bool, SimulateError> {
         if self.stories >= STORIES_MAX {
             return Ok(false);
@@ -118,10 +120,12 @@ impl Search {
         self.stories = self.stories.saturating_add(1);
         let outcome = simulate(&plan)?;
         let shows = outcome.findings.iter().any(|it| it.check == self.check);
-        if shows {
+        let length = (plan.jobs, outcome.struck.len());
+        let is_kept = shows && length <= (self.best.jobs, self.struck.len());
+        if is_kept {
             self.best = plan;
             self.struck = outcome.struck;
         }
-        Ok(shows)
+        Ok(is_kept)
     }
 }

@@ -14,9 +14,10 @@ use super::house::{BANK, CHANNEL, House};
 use crate::config::Role;
 use crate::domain::approval::ApprovalState;
 use crate::domain::china::{CHINA_STANDARD_TIME, china_day};
+use crate::domain::import::orders::{OrderRow, ToldOrder};
 use crate::domain::import::records::RecordRow;
 use crate::domain::record::{Record, RecordKind, RecordStatus};
-use crate::engine::{Engine, Signer};
+use crate::engine::{Engine, ImportError, Signer};
 use crate::store::approvals::{self, ApprovalFilter};
 
 /// More than ever wait for people.
@@ -45,6 +46,8 @@ pub(super) enum Event {
     },
     /// Upstream tells us of the sales so far.
     TellSales,
+    /// Upstream wants nothing of an order any more.
+    Withdraw(Box<ToldOrder>),
     /// The channel writes its bill of a day.
     Bill(NaiveDate),
     /// Two people sign whatever waits for them.
@@ -109,6 +112,18 @@ impl World {
                 let told = door.import_records(rows.collect()).await;
                 told.map_err(SimulateError::set_up)?;
                 Ok(None)
+            }
+            Event::Withdraw(told) => {
+                let row = OrderRow {
+                    line: 2,
+                    told: (**told).clone(),
+                    reference: None,
+                };
+                match door.import_orders(&[row]).await {
+                    // Refused where it is paid or expired by then.
+                    Ok(_) | Err(ImportError::Refused(_)) => Ok(None),
+                    Err(error) => Err(SimulateError::set_up(error)),
+                }
             }
             Event::Bill(day) => {
                 let content = bill(&house.sandbox, *day);
