@@ -1,7 +1,8 @@
 //! Which due jobs a daemon takes: the most urgent first, and of those alike urgent a fair share of every partition's.
 //!
 //! As long as there is room for all that is due, the oldest are taken and nothing else is looked at. Only with a
-//! backlog, or a limit per partition, does it matter whose work they are.
+//! backlog, or a limit per partition, does it matter whose work they are. Some of the room may be spared for those of
+//! whom little runs here, so that who has little to do finds a place at once and waits for nobody else's runs to end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +18,44 @@ use crate::store::{StoreError, Tx, jobs};
 
 /// Partitions looked at per claim. Where there are more, the next claim goes on with the next ones.
 const PARTITIONS_MAX: usize = 64;
+
+/// How many jobs a daemon can start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// So many.
+    pub free: usize,
+    /// Of them, so many only for partitions of which less than that runs here.
+    pub spared: usize,
+}
+
+impl From<usize> for Room {
+    /// Whosoever they are.
+    fn from(free: usize) -> Self {
+        Self { free, spared: 0 }
+    }
+}
+
+impl Room {
+    /// What anybody may fill.
+    const fn open(self) -> usize {
+        self.free.saturating_sub(self.spared)
+    }
+
+    const fn after(self, taken: usize) -> Self {
+        Self {
+            free: self.free.saturating_sub(taken),
+            spared: self.spared,
+        }
+    }
+}
+
+/// What a claim found.
+pub(super) struct Claimed {
+    /// What is taken.
+    pub(super) jobs: Vec<JobId>,
+    /// Whether more is due than that.
+    pub(super) has_more: bool,
+}
 
 /// By kind, who was served lately and whose turn it is to be looked at.
 #[derive(Debug, Default)]
@@ -53,8 +92,12 @@ impl Turns {
 
 /// How many jobs each partition may still start.
 struct Allowance {
+    /// Over all daemons, at most so many at the same time.
     each: Option<usize>,
+    /// How many run: over all daemons if there is a limit, else here.
     running: BTreeMap<String, usize>,
+    /// How many run here.
+    here: BTreeMap<String, usize>,
 }
 
 impl Allowance {
@@ -66,28 +109,61 @@ impl Allowance {
         each.saturating_sub(running).min(room)
     }
 
+    /// How many places of those that are spared.
+    fn of_spared(&self, partition: &str, room: Room) -> usize {
+        let here = self.here.get(partition).copied().unwrap_or(0);
+        let little = room.spared.saturating_sub(here);
+        self.of(partition, room.free).min(little)
+    }
+
     fn take(&mut self, taken: &[Due]) {
         for (partition, count) in counts(taken) {
-            let running = self.running.entry(partition.to_owned()).or_default();
-            *running = running.saturating_add(count);
+            for running in [&mut self.running, &mut self.here] {
+                let running = running.entry(partition.to_owned()).or_default();
+                *running = running.saturating_add(count);
+            }
         }
     }
 }
 
 impl Engine {
-    /// Locks up to `room` due jobs of a kind, to be leased in the same transaction.
+    /// Locks due jobs of a kind, as many as there is room for, to be leased in the same transaction.
     pub(super) async fn claim(
         &self,
         tx: &mut Tx,
         kind: JobKind,
-        room: usize,
+        room: Room,
         now: DateTime<Utc>,
-    ) -> Result<Vec<JobId>, StoreError> {
+    ) -> Result<Claimed, StoreError> {
+        let oldest = jobs::lock_due(tx, kind, now, room.free).await?;
+        let fits = oldest.len() < room.free && oldest.len() <= room.open();
+        let seen = oldest.len();
+        let taken = if oldest.is_empty() || (fits && self.policy().partition_concurrency.is_none())
+        {
+            oldest
+        } else {
+            self.share_out(tx, kind, room, now).await?
+        };
+        self.0.turns.note(kind, &taken);
+        Ok(Claimed {
+            has_more: seen == room.free || taken.len() < seen,
+            jobs: taken.into_iter().map(|due| due.id).collect(),
+        })
+    }
+
+    /// Fairly between partitions, the most urgent first.
+    async fn share_out(
+        &self,
+        tx: &mut Tx,
+        kind: JobKind,
+        room: Room,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Due>, StoreError> {
         let mut allowance = self.allowance(tx, kind).await?;
         let mut taken: Vec<Due> = Vec::new();
         for priority in Priority::ALL {
-            let left = room.saturating_sub(taken.len());
-            if left == 0 {
+            let left = room.after(taken.len());
+            if left.free == 0 {
                 break;
             }
             let claim = Claim {
@@ -95,39 +171,41 @@ impl Engine {
                 priority,
                 now,
             };
-            let oldest = jobs::lock_due(tx, claim, left).await?;
-            let has_room_for_all = oldest.len() < left && allowance.each.is_none();
-            let chosen = if oldest.is_empty() || has_room_for_all {
-                oldest
-            } else {
-                self.share_out(tx, claim, left, oldest, &allowance).await?
-            };
+            let oldest = jobs::lock_due_of_priority(tx, claim, left.free).await?;
+            if oldest.is_empty() {
+                continue;
+            }
+            let chosen = self
+                .share_out_priority(tx, claim, left, oldest, &allowance)
+                .await?;
             allowance.take(&chosen);
             taken.extend(chosen);
         }
-        self.0.turns.note(kind, &taken);
-        Ok(taken.into_iter().map(|due| due.id).collect())
+        Ok(taken)
     }
 
     async fn allowance(&self, tx: &mut Tx, kind: JobKind) -> Result<Allowance, StoreError> {
         let each = self.policy().partition_concurrency;
-        if each.is_none() {
-            return Ok(Allowance {
-                each,
-                running: BTreeMap::new(),
-            });
-        }
-        jobs::lock_kind(tx, kind).await?;
-        let running = jobs::running(tx, kind).await?.into_iter().collect();
-        Ok(Allowance { each, running })
+        let here = self.0.held.by_partition(kind);
+        let running = if each.is_none() {
+            BTreeMap::new()
+        } else {
+            jobs::lock_kind(tx, kind).await?;
+            jobs::running(tx, kind).await?.into_iter().collect()
+        };
+        Ok(Allowance {
+            each,
+            running,
+            here,
+        })
     }
 
-    /// A fair choice for the room that is left, of more than it takes. What a partition leaves free goes to the oldest.
-    async fn share_out(
+    /// A fair choice for the room that is left. What a partition leaves free goes to the oldest.
+    async fn share_out_priority(
         &self,
         tx: &mut Tx,
         claim: Claim,
-        left: usize,
+        left: Room,
         oldest: Vec<Due>,
         allowance: &Allowance,
     ) -> Result<Vec<Due>, StoreError> {
@@ -138,25 +216,37 @@ impl Engine {
                 partitions.push(due.partition.clone());
             }
         }
-        if partitions.len() == 1 && allowance.each.is_none() {
-            return Ok(oldest);
-        }
-        let candidates: Vec<Candidate> = partitions
-            .into_iter()
-            .map(|partition| Candidate {
-                takes_max: allowance.of(&partition, left),
-                partition,
-            })
+        let candidates = |takes_max: &dyn Fn(&str) -> usize| -> Vec<Candidate> {
+            let candidate = |partition: &String| Candidate {
+                takes_max: takes_max(partition),
+                partition: partition.clone(),
+            };
+            partitions.iter().map(candidate).collect()
+        };
+        let anybody = candidates(&|partition| allowance.of(partition, left.free));
+        let shares = turn.served.shares(&anybody, left.open());
+        let shared: usize = shares.iter().sum();
+        let given: BTreeMap<&str, usize> = partitions
+            .iter()
+            .map(String::as_str)
+            .zip(shares.iter().copied())
             .collect();
-        let shares = turn.served.shares(&candidates, left);
-        let mut chosen = Vec::with_capacity(left);
-        for (candidate, share) in candidates.iter().zip(shares) {
+        let of_spared = |partition: &str| {
+            let given = given.get(partition).copied().unwrap_or(0);
+            allowance.of_spared(partition, left).saturating_sub(given)
+        };
+        let little = candidates(&of_spared);
+        let spared = turn
+            .served
+            .shares(&little, left.free.saturating_sub(shared));
+        let mut chosen = Vec::with_capacity(left.free);
+        for (partition, (share, spared)) in partitions.iter().zip(shares.iter().zip(spared)) {
+            let share = share.saturating_add(spared);
             if share > 0 {
-                let partition = &candidate.partition;
                 chosen.extend(jobs::lock_due_of_partition(tx, claim, partition, share).await?);
             }
         }
-        fill_up(&mut chosen, oldest, left, allowance);
+        fill_up(&mut chosen, oldest, left.open(), allowance);
         Ok(chosen)
     }
 
@@ -186,6 +276,7 @@ impl Engine {
     }
 }
 
+/// Takes the oldest into the room that is open to anybody.
 fn fill_up(chosen: &mut Vec<Due>, oldest: Vec<Due>, left: usize, allowance: &Allowance) {
     let known: BTreeSet<JobId> = chosen.iter().map(|due| due.id).collect();
     let mut taken: BTreeMap<String, usize> = counts(chosen)

@@ -7,26 +7,42 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clearday_jobs::{JobId, JobKind};
 
 use super::Engine;
+use super::claim::Room;
 use crate::domain::job::{Job, JobEvent, JobState};
 use crate::store::events::NewEvent;
-use crate::store::{StoreError, daemons, events, jobs, queues};
+use crate::store::{StoreError, daemons, events, jobs};
 
 const RELEASE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The leases this process holds, so that they can be renewed and, on the way out, handed back.
 #[derive(Debug, Default)]
-pub(super) struct HeldLeases(Mutex<BTreeMap<JobId, i64>>);
+pub(super) struct HeldLeases(Mutex<BTreeMap<JobId, HeldLease>>);
+
+#[derive(Debug)]
+struct HeldLease {
+    epoch: i64,
+    kind: JobKind,
+    /// Whose work it is; empty for nobody's in particular.
+    partition: String,
+}
 
 impl HeldLeases {
     fn add(&self, jobs: &[Job]) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.extend(jobs.iter().map(|job| (job.id, job.lease_epoch)));
+        held.extend(jobs.iter().map(|job| {
+            let lease = HeldLease {
+                epoch: job.lease_epoch,
+                kind: job.kind,
+                partition: job.partition.clone().unwrap_or_default(),
+            };
+            (job.id, lease)
+        }));
     }
 
     /// Forgets a lease, unless a newer one of the same job is held meanwhile; whether it was held.
     pub(super) fn forget(&self, id: JobId, epoch: i64) -> bool {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_held = held.get(&id) == Some(&epoch);
+        let was_held = held.get(&id).is_some_and(|lease| lease.epoch == epoch);
         if was_held {
             held.remove(&id);
         }
@@ -35,7 +51,18 @@ impl HeldLeases {
 
     fn all(&self) -> Vec<(JobId, i64)> {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.iter().map(|(id, epoch)| (*id, *epoch)).collect()
+        held.iter().map(|(id, lease)| (*id, lease.epoch)).collect()
+    }
+
+    /// How many jobs of a kind are held, by partition.
+    pub(super) fn by_partition(&self, kind: JobKind) -> BTreeMap<String, usize> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = BTreeMap::new();
+        for lease in held.values().filter(|lease| lease.kind == kind) {
+            let count: &mut usize = counts.entry(lease.partition.clone()).or_default();
+            *count = count.saturating_add(1);
+        }
+        counts
     }
 }
 
@@ -67,6 +94,15 @@ impl Contact {
     }
 }
 
+/// What was leased.
+#[derive(Debug)]
+pub struct Leased {
+    /// These jobs.
+    pub jobs: Vec<Job>,
+    /// Whether more is due than there was room for.
+    pub has_more: bool,
+}
+
 /// What a renewal found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -80,17 +116,21 @@ impl Engine {
     /// Leases up to `room` due jobs of a kind: the most urgent first, then fairly between partitions, then the oldest.
     /// Of a kind that people paused, none.
     pub async fn lease_due(&self, kind: JobKind, room: usize) -> Result<Vec<Job>, StoreError> {
+        Ok(self.lease_into(kind, room.into()).await?.jobs)
+    }
+
+    /// The same, into room of which some may be spared; says whether more is due.
+    pub async fn lease_into(&self, kind: JobKind, room: Room) -> Result<Leased, StoreError> {
         let mut tx = self.0.store.begin().await?;
-        if queues::is_paused(&mut tx, kind).await? {
-            return Ok(Vec::new());
-        }
         let now = self.0.clock.now();
-        let due = self.claim(&mut tx, kind, room, now).await?;
-        if due.is_empty() {
-            return Ok(Vec::new());
+        let claimed = self.claim(&mut tx, kind, room, now).await?;
+        let has_more = claimed.has_more;
+        if claimed.jobs.is_empty() {
+            let jobs = Vec::new();
+            return Ok(Leased { jobs, has_more });
         }
         let until = now + self.0.policy.lease;
-        let mut leased = jobs::lease(&mut tx, &due, self.worker(), until, now).await?;
+        let mut leased = jobs::lease(&mut tx, &claimed.jobs, self.worker(), until, now).await?;
         leased.sort_by_key(|job| (job.priority, job.run_at, job.id));
         let history: Vec<NewEvent> = leased.iter().map(leased_event).collect();
         events::append(&mut tx, &history).await?;
@@ -98,7 +138,10 @@ impl Engine {
         tx.commit().await?;
         // Only now: a renewal that ran before the commit would not find them and call them lost.
         self.0.held.add(&leased);
-        Ok(leased)
+        Ok(Leased {
+            jobs: leased,
+            has_more,
+        })
     }
 
     /// Extends every lease this process holds, and notes that the database answers and that this daemon is at work.

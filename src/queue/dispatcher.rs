@@ -16,15 +16,31 @@ use super::backend::LeasedJob;
 use super::in_process::Listener;
 use super::supervise::Backoff;
 use crate::domain::job::Job;
-use crate::engine::Engine;
+use crate::engine::{Engine, Room};
 use crate::store::{StoreError, jobs};
 
 /// With a backlog, leasing row by row as each run ends would cost a transaction per job; waiting
 /// this long for half the room to come free makes batches of it.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// Of the room, one part in so many is spared for partitions of which little runs here.
+const SPARED_PART: usize = 8;
+
+/// With nothing but spared room left, a look at what came due meanwhile costs a claim.
+const SPARED_LOOK: Duration = Duration::from_millis(100);
+
 /// Between two looks at due rows that another daemon has locked.
 const LOCKED_WAIT: Duration = Duration::from_millis(20);
+
+/// What a look at due jobs left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LeftDue {
+    Nothing,
+    /// For want of room.
+    Some,
+    /// For want of room that is not spared.
+    HeldBack,
+}
 
 /// One kind's dispatcher.
 pub(super) struct Dispatcher {
@@ -43,20 +59,20 @@ impl Dispatcher {
         // Without its dispatcher a kind would be deaf: if this ends, the daemon does.
         let _guard = stop.clone().drop_guard();
         let mut backoff = Backoff::default();
-        let mut has_backlog = false;
+        let mut left = LeftDue::Nothing;
         while !stop.is_cancelled() {
             let room = tokio::select! {
                 () = stop.cancelled() => return,
-                room = self.free_room(has_backlog) => room,
+                room = self.free_room(left) => room,
             };
             // Not cut off by a stop: a lease that is committed must be known, to be handed back.
             match self.lease(room).await {
-                Ok(more) => {
+                Ok(found) => {
                     if backoff.is_failing() {
                         info!(job.kind = %self.kind, "Leasing {} jobs works again", self.kind);
                     }
                     backoff.reset();
-                    has_backlog = more;
+                    left = found;
                 }
                 Err(error) => {
                     warn!(job.kind = %self.kind, error = %error, "Could not lease {} jobs; trying again", self.kind);
@@ -67,7 +83,7 @@ impl Dispatcher {
                     continue;
                 }
             }
-            if !has_backlog {
+            if left == LeftDue::Nothing {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = self.wait_for_work() => {}
@@ -76,31 +92,44 @@ impl Dispatcher {
         }
     }
 
-    /// Leases one batch for the free room; whether more is waiting.
-    async fn lease(&self, room: usize) -> Result<bool, StoreError> {
-        if room == 0 {
-            return Ok(true);
+    /// Leases one batch for the free room.
+    async fn lease(&self, free: usize) -> Result<LeftDue, StoreError> {
+        if free == 0 {
+            return Ok(LeftDue::Some);
         }
-        let jobs = self.engine.lease_due(self.kind, room).await?;
-        let is_full = jobs.len() >= room;
-        if is_full {
-            // There may be more than this daemon has room for: let another one look.
+        let spared = self.concurrency.div_euclid(SPARED_PART);
+        let leased = self
+            .engine
+            .lease_into(self.kind, Room { free, spared })
+            .await?;
+        let (taken, has_more) = (leased.jobs.len(), leased.has_more);
+        if has_more && taken > 0 {
+            // There is more than this daemon has room for: let another one look.
             self.engine.bell().ring(self.kind);
         }
-        for job in jobs {
+        for job in leased.jobs {
             self.hand_over(job).await;
         }
-        Ok(is_full)
+        Ok(match (has_more, taken < free) {
+            (false, _) => LeftDue::Nothing,
+            (true, false) => LeftDue::Some,
+            (true, true) => LeftDue::HeldBack,
+        })
     }
 
     /// How many jobs can start now: at least one, after waiting for it.
-    async fn free_room(&self, has_backlog: bool) -> usize {
-        if has_backlog {
-            let half = u32::try_from(self.concurrency.div_ceil(2)).unwrap_or(1);
-            // Whether half came free or the wait was over: what is free is taken below.
-            tokio::time::timeout(GATHER, self.room.acquire_many(half))
-                .await
-                .ok();
+    async fn free_room(&self, left: LeftDue) -> usize {
+        let free = self.room.available_permits();
+        match left {
+            LeftDue::Nothing => {}
+            LeftDue::Some => {
+                let half = self.concurrency.div_ceil(2);
+                self.await_room(half, free > 0, GATHER).await;
+            }
+            LeftDue::HeldBack => {
+                self.await_room(free.saturating_add(1), true, SPARED_LOOK)
+                    .await;
+            }
         }
         match self.room.acquire().await {
             Ok(permit) => {
@@ -108,6 +137,17 @@ impl Dispatcher {
                 self.room.available_permits()
             }
             Err(_) => 0,
+        }
+    }
+
+    /// Waits until so much room is free, at most so long, and where there is room already until a bell rings.
+    async fn await_room(&self, wanted: usize, listens: bool, at_most: Duration) {
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        let has_room = tokio::time::timeout(at_most, self.room.acquire_many(wanted));
+        tokio::select! {
+            // Whether it came free or the wait was over: what is free is taken.
+            _ = has_room => {}
+            () = self.bell.rung(), if listens => {}
         }
     }
 

@@ -36,6 +36,11 @@ impl Listener {
     pub(super) async fn heard(&self) {
         self.is_idle.store(true, Ordering::Release);
         let _idle = Idle(self);
+        self.rung().await;
+    }
+
+    /// Waits for a ring while it has something to do.
+    pub(super) async fn rung(&self) {
         self.bell.notified().await;
     }
 }

@@ -10,9 +10,7 @@ use uuid::Uuid;
 
 use super::columns::{Column, Rows};
 use super::statement::statements;
-use super::{
-    CHUNK_ROWS_MAX, Statement, StoreError, Timestamp, Tx, in_time, on_both, queues, words,
-};
+use super::{CHUNK_ROWS_MAX, Statement, StoreError, Timestamp, Tx, in_time, on_both, words};
 use crate::domain::job::{Job, JobState, LeaseHold, Priority};
 
 /// Counting stops here: a dashboard wants to know that there are many, not how many exactly.
@@ -26,9 +24,29 @@ macro_rules! job_columns {
     };
 }
 
+/// The front of each priority, as long as the queue is not paused. One priority at a time, so that the walk over the
+/// index starts at the oldest due row and never passes over what is not due.
+macro_rules! due_of_all {
+    ($lock:literal) => {
+        concat!(
+            "SELECT id, partition_key FROM (SELECT * FROM (SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = 1 \
+             AND state = 'ready' AND run_at <= $2 ORDER BY run_at, id LIMIT $3",
+            $lock,
+            ") AS urgent UNION ALL SELECT * FROM (SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = 2 \
+             AND state = 'ready' AND run_at <= $2 ORDER BY run_at, id LIMIT $3",
+            $lock,
+            ") AS normal UNION ALL SELECT * FROM (SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = 3 \
+             AND state = 'ready' AND run_at <= $2 ORDER BY run_at, id LIMIT $3",
+            $lock,
+            ") AS bulk) AS due \
+             WHERE NOT EXISTS (SELECT 1 FROM queues WHERE kind = $1 AND paused_at IS NOT NULL) LIMIT $3"
+        )
+    };
+}
+
 statements! {
-    /// One priority at a time, so that the walk over the index starts at the oldest due row and
-    /// never passes over what is not due.
+    DUE_OF_ALL = due_of_all!(""), locking due_of_all!(" FOR UPDATE SKIP LOCKED");
+    /// Of one priority.
     DUE = "SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND run_at <= $3 \
            ORDER BY run_at, id LIMIT $4", postgres " FOR UPDATE SKIP LOCKED";
     DUE_OF_PARTITION = "SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = $2 AND partition_key = $5 \
@@ -48,8 +66,12 @@ statements! {
                   FROM fronts WHERE partition_key IS NOT NULL ORDER BY partition_key";
     RUNNING = "SELECT partition_key, COUNT(*) FROM jobs WHERE state IN ('running', 'cancelling') AND kind = $1 \
                GROUP BY partition_key ORDER BY partition_key";
-    /// The earliest instant at which a waiting job of this kind and priority may run.
-    NEXT_RUN_AT = "SELECT MIN(run_at) FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready'";
+    /// The earliest instant at which a waiting job of this kind may run, as long as its queue is not paused; one
+    /// priority at a time, each by the front of the index.
+    NEXT_RUN_AT = "SELECT MIN(at) FROM (SELECT MIN(run_at) AS at FROM jobs WHERE kind = $1 AND priority = 1 AND state = 'ready' \
+                   UNION ALL SELECT MIN(run_at) FROM jobs WHERE kind = $1 AND priority = 2 AND state = 'ready' \
+                   UNION ALL SELECT MIN(run_at) FROM jobs WHERE kind = $1 AND priority = 3 AND state = 'ready') AS fronts \
+                   WHERE NOT EXISTS (SELECT 1 FROM queues WHERE kind = $1 AND paused_at IS NOT NULL)";
     /// The row is locked until the transaction ends, so that no sweep takes it meanwhile.
     LOCK_LEASED = concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = $1 AND lease_epoch = $2 \
                    AND state IN ('running', 'cancelling')"), postgres " FOR UPDATE";
@@ -259,9 +281,31 @@ pub struct Claim {
     pub now: DateTime<Utc>,
 }
 
-/// Up to `limit` due jobs, the oldest first; on Postgres they are locked, and rows that another daemon locked are
-/// passed over.
-pub async fn lock_due(tx: &mut Tx, claim: Claim, limit: usize) -> Result<Vec<Due>, StoreError> {
+/// Up to `limit` due jobs of a kind, or all where there are fewer; none of a queue that is paused. On Postgres they
+/// are locked, and rows that another daemon locked are passed over.
+pub async fn lock_due(
+    tx: &mut Tx,
+    kind: JobKind,
+    now: DateTime<Utc>,
+    limit: usize,
+) -> Result<Vec<Due>, StoreError> {
+    let rows: Vec<DueRow> = on_both!(tx, Db, connection => {
+        sqlx::query_as(DUE_OF_ALL.text::<Db>())
+            .bind(kind.as_str())
+            .bind(Timestamp(now))
+            .bind(bound(limit))
+            .fetch_all(connection)
+            .await?
+    });
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// Up to `limit` due jobs of one priority, the oldest first, locked like those of [`lock_due`].
+pub async fn lock_due_of_priority(
+    tx: &mut Tx,
+    claim: Claim,
+    limit: usize,
+) -> Result<Vec<Due>, StoreError> {
     let rows: Vec<DueRow> = on_both!(tx, Db, connection => {
         sqlx::query_as(DUE.text::<Db>())
             .bind(claim.kind.as_str())
@@ -274,7 +318,7 @@ pub async fn lock_due(tx: &mut Tx, claim: Claim, limit: usize) -> Result<Vec<Due
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
-/// Up to `limit` due jobs of one partition, like [`lock_due`].
+/// Up to `limit` due jobs of one partition, like [`lock_due_of_priority`].
 pub async fn lock_due_of_partition(
     tx: &mut Tx,
     claim: Claim,
@@ -593,21 +637,13 @@ pub async fn lock_of_worker(
 
 /// The earliest instant at which a waiting job of this kind may run; none while people paused it.
 pub async fn next_run_at(tx: &mut Tx, kind: JobKind) -> Result<Option<DateTime<Utc>>, StoreError> {
-    if queues::is_paused(tx, kind).await? {
-        return Ok(None);
-    }
-    let mut earliest: Option<DateTime<Utc>> = None;
-    for priority in Priority::ALL {
-        let next: Option<Timestamp> = on_both!(tx, Db, connection => {
-            sqlx::query_scalar(NEXT_RUN_AT.text::<Db>())
-                .bind(kind.as_str())
-                .bind(priority.as_i16())
-                .fetch_one(connection)
-                .await?
-        });
-        earliest = earliest.into_iter().chain(next.map(|at| at.0)).min();
-    }
-    Ok(earliest)
+    let next: Option<Timestamp> = on_both!(tx, Db, connection => {
+        sqlx::query_scalar(NEXT_RUN_AT.text::<Db>())
+            .bind(kind.as_str())
+            .fetch_one(connection)
+            .await?
+    });
+    Ok(next.map(|at| at.0))
 }
 
 /// Since when the longest waiting due job of this kind has been due.

@@ -1,13 +1,13 @@
-//! A statement as a value: one text for both databases, with an optional tail on Postgres.
+//! A statement as a value: one text for both databases, with the locks that only Postgres takes.
 
 use sqlx::{Postgres, Sqlite};
 
-/// One SQL text. `postgres_tail` is what Postgres gets appended (`FOR UPDATE SKIP LOCKED`).
+/// One SQL text, on Postgres with what locks rows (`FOR UPDATE SKIP LOCKED`).
 #[derive(Clone, Copy, Debug)]
 pub struct Statement {
     /// The text both databases run.
     pub sqlite: &'static str,
-    /// The same text with Postgres' tail.
+    /// The same text with Postgres' locks.
     pub postgres: &'static str,
 }
 
@@ -39,15 +39,18 @@ impl Statement {
 
 /// Declares the statements of a file and the list that the prepare-everything test walks.
 macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident = $text:expr $(, postgres $tail:literal)?;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $text:expr $(, postgres $tail:literal)? $(, locking $locked:expr)?;)*) => {
         $($(#[$doc])* const $name: $crate::store::Statement = $crate::store::Statement {
             sqlite: concat!($text),
-            postgres: concat!($text $(, $tail)?),
+            postgres: $crate::store::statement::statements!(@postgres $text, $($tail)?, $($locked)?),
         };)*
 
         /// Every fixed statement of this file.
         pub const STATEMENTS: &[(&str, $crate::store::Statement)] =
             &[$((stringify!($name), $name)),*];
     };
+    // With a tail, or as a text of its own where the locks stand in its middle.
+    (@postgres $text:expr, $($tail:literal)?,) => { concat!($text $(, $tail)?) };
+    (@postgres $text:expr, , $locked:expr) => { $locked };
 }
 pub(crate) use statements;

@@ -1,6 +1,6 @@
 //! The bell over Redis: one wake-up entry per batch, heard by one daemon.
 //!
-//! Where the daemon that rings is idle itself, it is the one: nothing travels.
+//! Where the daemon that rings is idle itself, it is the one: nothing travels. One that is busy hears it, too.
 
 use clearday_jobs::JobKind;
 use tokio::sync::mpsc;
@@ -57,6 +57,8 @@ impl Bell for RedisBell {
         if self.home.ring_if_idle(kind) {
             return;
         }
+        // It may have a place for this one, and others may have more.
+        self.home.ring(kind);
         // Full means that this bell is about to ring anyway, and a lost one costs one poll.
         self.wishes.try_send(kind).ok();
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use clearday::domain::job::{Job, Priority};
-use clearday::engine::{Engine, Policy};
+use clearday::engine::{Engine, Policy, Room};
 use clearday::store::jobs::{self, NewJob};
 use clearday_jobs::{JobId, JobKind};
 
@@ -21,6 +21,9 @@ on_both_databases! {
     an_urgent_job_of_a_burst_still_comes_first,
     a_limit_per_partition_holds_over_all_daemons,
     a_partition_that_is_not_due_takes_no_room,
+    who_has_little_to_do_finds_a_place_beside_a_burst,
+    with_nobody_else_due_a_burst_leaves_the_spared_places_free,
+    no_limit_and_no_pause_is_passed_by_a_spared_place,
 }
 
 async fn one_who_comes_after_a_burst_of_another_does_not_wait_behind_it(world: World) {
@@ -79,6 +82,53 @@ async fn an_urgent_job_of_a_burst_still_comes_first(world: World) {
     assert_eq!(taken(&engine, 50).await, [("m", 50)].into());
 }
 
+/// Eight places, of which two are spared.
+const EIGHT: Room = Room { free: 8, spared: 2 };
+/// The spared ones.
+const LAST_TWO: Room = Room { free: 2, spared: 2 };
+
+async fn who_has_little_to_do_finds_a_place_beside_a_burst(world: World) {
+    insert(&world, "burst", 20, Priority::Normal).await;
+    let engine = world.engine("w");
+    assert_eq!(into(&engine, EIGHT).await, ([("burst", 6)].into(), true));
+    assert_eq!(into(&engine, LAST_TWO).await, ([].into(), true));
+    insert(&world, "little", 3, Priority::Normal).await;
+    assert_eq!(
+        into(&engine, LAST_TWO).await,
+        ([("little", 2)].into(), true)
+    );
+    // Of the last one's partition two run already.
+    assert_eq!(into(&engine, LAST_TWO).await, ([].into(), true));
+    let one_more = Room { free: 3, spared: 2 };
+    assert_eq!(
+        into(&engine, one_more).await,
+        ([("little", 1)].into(), true)
+    );
+}
+
+async fn with_nobody_else_due_a_burst_leaves_the_spared_places_free(world: World) {
+    insert(&world, "burst", 6, Priority::Normal).await;
+    let engine = world.engine("w");
+    assert_eq!(into(&engine, EIGHT).await, ([("burst", 6)].into(), false));
+    insert(&world, "burst", 1, Priority::Urgent).await;
+    insert(&world, "other", 1, Priority::Bulk).await;
+    assert_eq!(into(&engine, LAST_TWO).await, ([("other", 1)].into(), true));
+}
+
+async fn no_limit_and_no_pause_is_passed_by_a_spared_place(world: World) {
+    insert(&world, "burst", 20, Priority::Normal).await;
+    let policy = Policy {
+        partition_concurrency: Some(1),
+        ..POLICY
+    };
+    let engine = world.engine_with("w", policy);
+    assert_eq!(into(&engine, EIGHT).await, ([("burst", 1)].into(), true));
+    assert_eq!(into(&engine, LAST_TWO).await, ([].into(), true));
+    engine.pause(KIND, "stop", "ops").await.unwrap();
+    insert(&world, "other", 2, Priority::Normal).await;
+    assert_eq!(into(&engine, EIGHT).await, ([].into(), false));
+}
+
 async fn a_limit_per_partition_holds_over_all_daemons(world: World) {
     insert(&world, "burst", 50, Priority::Normal).await;
     insert(&world, "late", 2, Priority::Normal).await;
@@ -109,7 +159,10 @@ async fn a_partition_that_is_not_due_takes_no_room(world: World) {
 
 /// What is leased into this much room, by partition.
 async fn leased(engine: &Engine, room: usize) -> BTreeMap<String, usize> {
-    let jobs: Vec<Job> = engine.lease_due(KIND, room).await.unwrap();
+    counted(engine.lease_due(KIND, room).await.unwrap())
+}
+
+fn counted(jobs: Vec<Job>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for job in jobs {
         *counts.entry(job.partition.unwrap_or_default()).or_default() += 1;
@@ -117,13 +170,22 @@ async fn leased(engine: &Engine, room: usize) -> BTreeMap<String, usize> {
     counts
 }
 
-/// The same, with names that live as long as the test.
+/// What is leased by [`leased`], with names that live as long as the test.
 async fn taken(engine: &Engine, room: usize) -> BTreeMap<&'static str, usize> {
-    let leased = leased(engine, room).await;
+    named(leased(engine, room).await)
+}
+
+/// What is leased where some room is spared, and whether more is due.
+async fn into(engine: &Engine, room: Room) -> (BTreeMap<&'static str, usize>, bool) {
+    let leased = engine.lease_into(KIND, room).await.unwrap();
+    (named(counted(leased.jobs)), leased.has_more)
+}
+
+fn named(counts: BTreeMap<String, usize>) -> BTreeMap<&'static str, usize> {
     let names = [
-        "", "a burst", "burst", "due", "few", "late", "later", "m", "many",
+        "", "a burst", "burst", "due", "few", "late", "later", "little", "m", "many", "other",
     ];
-    leased
+    counts
         .into_iter()
         .map(|(name, count)| (*names.iter().find(|known| **known == name).unwrap(), count))
         .collect()
