@@ -49,8 +49,11 @@ statements! {
     /// Of one priority.
     DUE = "SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND run_at <= $3 \
            ORDER BY run_at, id LIMIT $4", postgres " FOR UPDATE SKIP LOCKED";
-    DUE_OF_PARTITION = "SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = $2 AND partition_key = $5 \
-                        AND state = 'ready' AND run_at <= $3 ORDER BY run_at, id LIMIT $4", postgres " FOR UPDATE SKIP LOCKED";
+    /// From the partition's own front, and not by passing over the due work of all others: written so that only the
+    /// index by partition has this order, whatever the database knows of what is in the table.
+    DUE_OF_PARTITION = "SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' \
+                        AND partition_key >= $5 AND (partition_key, run_at) <= ($5, $3) \
+                        ORDER BY partition_key, run_at, id LIMIT $4", postgres " FOR UPDATE SKIP LOCKED";
     /// From the front of one partition to the front of the next, over the index, at most so many steps; the last
     /// column says whether its front is due.
     PARTITIONS = "WITH RECURSIVE fronts (partition_key, step) AS ( \
@@ -61,8 +64,9 @@ statements! {
                   AND next.state = 'ready' AND next.partition_key > fronts.partition_key \
                   ORDER BY next.partition_key LIMIT 1), fronts.step + 1 \
                   FROM fronts WHERE fronts.partition_key IS NOT NULL AND fronts.step < $4) \
-                  SELECT partition_key, EXISTS (SELECT 1 FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' \
-                  AND partition_key = fronts.partition_key AND run_at <= $5) \
+                  SELECT partition_key, COALESCE((SELECT front.run_at FROM jobs AS front WHERE front.kind = $1 \
+                  AND front.priority = $2 AND front.state = 'ready' AND front.partition_key >= fronts.partition_key \
+                  ORDER BY front.partition_key, front.run_at LIMIT 1) <= $5, FALSE) \
                   FROM fronts WHERE partition_key IS NOT NULL ORDER BY partition_key";
     RUNNING = "SELECT partition_key, COUNT(*) FROM jobs WHERE state IN ('running', 'cancelling') AND kind = $1 \
                GROUP BY partition_key ORDER BY partition_key";
@@ -391,6 +395,7 @@ pub async fn lease(
     until: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<Vec<Job>, StoreError> {
+    // By the ids alone: a database that knows little of the table might else go over everything that is ready.
     let rows = Rows {
         before: "WITH told (job_id, worker, until, at) AS (",
         columns: vec![
@@ -402,7 +407,7 @@ pub async fn lease(
         after: concat!(
             ") UPDATE jobs SET state = 'running', version = version + 1, attempt = attempt + 1, \
              lease_epoch = lease_epoch + 1, lease_worker = told.worker, lease_until = told.until, note = 'leased', \
-             updated_at = told.at FROM told WHERE id = told.job_id AND state = 'ready' RETURNING ",
+             updated_at = told.at FROM told WHERE id = told.job_id AND NULLIF(state, 'ready') IS NULL RETURNING ",
             job_columns!()
         ),
     };

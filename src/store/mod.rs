@@ -83,6 +83,8 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 const IDLE_UNTRIED_MAX: Duration = Duration::from_secs(1);
 /// Connections for the renewal of leases and for the sweep alone: however busy the others are, these are free.
 const KEEPER_CONNECTIONS: u32 = 2;
+/// Prepared statements that a connection keeps: more than there are, since preparing costs more than running.
+const STATEMENTS_KEPT: usize = 500;
 /// SQLite has one writer at a time; another process (a command line) may hold it for a moment.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const SQLITE_READERS_MAX: u32 = 4;
@@ -212,6 +214,7 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(SQLITE_BUSY_TIMEOUT)
+            .statement_cache_capacity(STATEMENTS_KEPT)
             .disable_statement_logging();
         let pool = |connections_max| {
             SqlitePoolOptions::new()
@@ -253,8 +256,7 @@ impl Store {
     pub async fn in_memory() -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .in_memory(true)
-            // All of them: preparing costs more than running.
-            .statement_cache_capacity(1_000)
+            .statement_cache_capacity(STATEMENTS_KEPT)
             .foreign_keys(true)
             .journal_mode(SqliteJournalMode::Memory)
             .synchronous(SqliteSynchronous::Off)
@@ -437,6 +439,7 @@ fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError> {
     let options = PgConnectOptions::from_str(url).map_err(StoreError::from)?;
     Ok(options
         .application_name("clearday")
+        .statement_cache_capacity(STATEMENTS_KEPT)
         .options([
             ("statement_timeout", timeout_ms.as_str()),
             ("lock_timeout", timeout_ms.as_str()),

@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use clearday::domain::job::{Job, Priority};
 use clearday::engine::{Engine, Policy, Room};
+use clearday::store::all_statements;
 use clearday::store::jobs::{self, NewJob};
 use clearday_jobs::{JobId, JobKind};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 
 use crate::support::world::{POLICY, World, noon, on_both_databases};
 
@@ -226,4 +228,38 @@ async fn write(world: &World, partition: &str, count: usize, priority: Priority,
     let mut tx = world.begin().await;
     assert_eq!(jobs::insert(&mut tx, &jobs).await.unwrap().len(), count);
     tx.commit().await.unwrap();
+}
+
+/// Blocks of memory that a statement on the index of what is due may look at, however much is due.
+const BLOCKS_MAX: i64 = 100;
+
+#[tokio::test]
+async fn a_claim_looks_at_little_of_a_table_that_postgres_knows_nothing_of() {
+    let world = World::postgres().await;
+    insert(&world, "burst", 5_000, Priority::Normal).await;
+    world.advance_seconds(1);
+    insert(&world, "late", 1, Priority::Normal).await;
+    let mut connection = PgConnection::connect(world.database.url()).await.unwrap();
+    let (kind, now) = (KIND.as_str(), world.now().to_rfc3339());
+    for (name, values) in [
+        ("DUE_OF_ALL", format!("'{kind}', '{now}', 10")),
+        ("DUE", format!("'{kind}', 2, '{now}', 10")),
+        (
+            "DUE_OF_PARTITION",
+            format!("'{kind}', 2, '{now}', 10, 'late'"),
+        ),
+        ("PARTITIONS", format!("'{kind}', 2, '', 65, '{now}'")),
+        ("NEXT_RUN_AT", format!("'{kind}'")),
+    ] {
+        let known = all_statements().into_iter();
+        let mut found = known.filter(|(file, known, _)| *file == "jobs" && *known == name);
+        let (_, _, statement) = found.next().unwrap();
+        let prepare = format!("PREPARE {name} AS {}", statement.postgres);
+        connection.execute(AssertSqlSafe(prepare)).await.unwrap();
+        let explain = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE {name}({values})");
+        let explained = connection.fetch_one(AssertSqlSafe(explain)).await.unwrap();
+        let plan: serde_json::Value = explained.get(0);
+        let blocks = plan[0]["Plan"]["Shared Hit Blocks"].as_i64().unwrap();
+        assert!(blocks < BLOCKS_MAX, "{name}: {blocks} blocks\n{plan:#}");
+    }
 }
