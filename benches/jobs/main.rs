@@ -5,7 +5,7 @@
 //! before it counts. The bar for how many is a loop of plain SQL that writes the same rows in the same batches, in the
 //! same run.
 //!
-//! `scripts/bench jobs [throughput|latency|burst|claim|memory] [--jobs N] [--rounds N]`
+//! `scripts/bench jobs [throughput|latency|burst|claim|fairness|memory] [--jobs N] [--rounds N]`
 #![expect(
     clippy::indexing_slicing,
     clippy::print_stdout,
@@ -21,6 +21,7 @@
 
 mod burst;
 mod claim;
+mod fairness;
 mod figures;
 mod house;
 mod latency;
@@ -35,7 +36,14 @@ async fn main() {
     let rounds = argument("--rounds", 3);
     let jobs = |default| argument("--jobs", default);
     let named = |name: &str| std::env::args().any(|argument| argument == name);
-    let parts = ["throughput", "latency", "burst", "claim", "memory"];
+    let parts = [
+        "throughput",
+        "latency",
+        "burst",
+        "claim",
+        "fairness",
+        "memory",
+    ];
     let is_all = !parts.iter().any(|part| named(part));
     if is_all || named("throughput") {
         throughput::measure(jobs(50_000), rounds).await;
@@ -48,6 +56,9 @@ async fn main() {
     }
     if is_all || named("claim") {
         claim::measure(jobs(1_000_000)).await;
+    }
+    if is_all || named("fairness") {
+        fairness::measure(jobs(50_000), rounds).await;
     }
     if is_all || named("memory") {
         memory::measure(jobs(100_000)).await;

@@ -97,6 +97,7 @@ impl Engine {
                 held.push(Deadline {
                     line: row.map_or(0, |row| row.line),
                     order_no: order_no.clone(),
+                    merchant_id: change.order.merchant_id.clone(),
                     expires_at: self.clock().now(),
                 });
             }
@@ -225,6 +226,7 @@ fn expect_all(done: u64, wanted: usize) -> Result<(), ImportError> {
 fn expiry_of(deadline: &Deadline) -> Submission {
     let Deadline {
         order_no,
+        merchant_id,
         expires_at,
         ..
     } = deadline;
@@ -233,6 +235,7 @@ fn expiry_of(deadline: &Deadline) -> Submission {
         version: Version,
         order_no: order_no.clone(),
         expires_at: *expires_at,
+        merchant_id: Some(merchant_id.clone()),
     };
     Submission {
         kind: JobKind::OrderExpiry.to_string(),

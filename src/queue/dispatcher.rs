@@ -133,7 +133,6 @@ impl Dispatcher {
             () = self.bell.heard() => {}
             () = alarm => {}
         }
-        self.bell.busy();
     }
 
     async fn next_due(&self) -> Option<DateTime<Utc>> {

@@ -21,16 +21,22 @@ pub(super) struct Listener {
     is_idle: AtomicBool,
 }
 
+/// Idle as long as this lives.
+struct Idle<'a>(&'a Listener);
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.is_idle.store(false, Ordering::Release);
+    }
+}
+
 impl Listener {
-    /// Waits for a ring; whoever asks meanwhile finds it idle.
+    /// Waits for a ring; whoever asks meanwhile finds it idle. One that stops to listen is not idle any more, or the
+    /// jobs that a stopping daemon hands back would ring where nobody hears.
     pub(super) async fn heard(&self) {
         self.is_idle.store(true, Ordering::Release);
+        let _idle = Idle(self);
         self.bell.notified().await;
-    }
-
-    /// It has something to do, or no room.
-    pub(super) fn busy(&self) {
-        self.is_idle.store(false, Ordering::Release);
     }
 }
 
@@ -66,5 +72,34 @@ impl Bell for InProcessBell {
         if let Some(listener) = self.0.get(&kind) {
             listener.bell.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    const KIND: JobKind = JobKind::OrderExpiry;
+
+    #[tokio::test]
+    async fn an_idle_listener_is_rung_for_once_and_hears_it() {
+        let bell = InProcessBell::default();
+        let listener = bell.listener(KIND);
+        assert!(!bell.ring_if_idle(KIND));
+        let mut heard = Box::pin(listener.heard());
+        assert!(heard.as_mut().now_or_never().is_none());
+        assert!(bell.ring_if_idle(KIND));
+        assert!(!bell.ring_if_idle(KIND));
+        heard.await;
+    }
+
+    #[tokio::test]
+    async fn one_that_stops_to_listen_is_not_idle_any_more() {
+        let bell = InProcessBell::default();
+        let listener = bell.listener(KIND);
+        assert!(listener.heard().now_or_never().is_none());
+        assert!(!bell.ring_if_idle(KIND));
     }
 }

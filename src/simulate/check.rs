@@ -65,7 +65,7 @@ pub(super) async fn at_the_end(
     let mut told = Told(&mut found);
     nothing_lost(&mut told, &all, seen.world);
     nothing_from_nowhere(&mut told, &all, seen.world);
-    outcomes_are_proved(&mut told, &calls);
+    outcomes_are_proved(&mut told, &mut tx, &calls, seen.now).await?;
     money_agrees(&mut told, &mut tx, house).await?;
     ticks_are_decided(&mut told, &mut tx, &all, seen).await?;
     Ok(found)
@@ -258,13 +258,22 @@ fn no_effect_is_declined(told: &mut Told<'_>, effects: &[Effect], calls: &[Watch
 
 /// L4: every outcome is proved in the end. Only an endpoint cannot be asked what it heard: a webhook whose answer was
 /// lost rests as unknown when its deadline has come.
-fn outcomes_are_proved(told: &mut Told<'_>, calls: &[WatchedCall]) {
-    for call in calls {
-        let may_rest = call.key.starts_with("send:webhook:");
-        told.expect(call.state.is_final() || may_rest, "L4", || {
+async fn outcomes_are_proved(
+    told: &mut Told<'_>,
+    tx: &mut Tx,
+    calls: &[WatchedCall],
+    now: DateTime<Utc>,
+) -> Result<(), SimulateError> {
+    for call in calls.iter().filter(|call| !call.state.is_final()) {
+        let rests = match call.reference.parse() {
+            Ok(notice) => watch::rests(tx, notice, now).await?,
+            Err(_) => false,
+        };
+        told.expect(rests, "L4", || {
             format!("{} has no proved outcome in the end", call.key)
         });
     }
+    Ok(())
 }
 
 /// L5: our books say of the channel and the bank what their own books say.

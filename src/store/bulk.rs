@@ -8,6 +8,7 @@ use clearday_jobs::{JobId, JobKind};
 use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
 
+use super::columns::{Column, Rows};
 use super::jobs::{JobChange, bound};
 use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both, words};
 use crate::domain::dead_letter::cause_of;
@@ -136,37 +137,32 @@ pub async fn select_page(
 
 /// Applies many changes, each if its job is still at the version it was decided on; returns how many were.
 pub async fn apply_all(tx: &mut Tx, changes: &[JobChange]) -> Result<u64, StoreError> {
-    let mut applied = 0_u64;
-    for chunk in changes.chunks(CHUNK_ROWS_MAX) {
-        let moved = on_both!(tx, Db, connection => {
-            let mut query = QueryBuilder::<Db>::new(
-                "WITH change (id, version, state, run_at, attempt, rescues, note, last_error, updated_at) AS (",
-            );
-            query.push_values(chunk, |mut row, change| {
-                row.push_bind(change.id.0)
-                    .push_bind(change.version)
-                    .push_bind(change.state.as_str())
-                    .push_bind(Timestamp(change.run_at))
-                    .push_bind(i64::from(change.attempt))
-                    .push_bind(i64::from(change.rescues))
-                    .push_bind(words(&change.note))
-                    .push_bind(change.last_error.as_deref().map(words))
-                    .push_bind(Timestamp(change.updated_at));
-            });
-            query.push(
-                ") UPDATE jobs SET state = change.state, version = jobs.version + 1, run_at = change.run_at, \
-                 attempt = change.attempt, rescues = change.rescues, \
-                 lease_worker = CASE WHEN change.state = 'cancelling' THEN lease_worker END, \
-                 lease_until = CASE WHEN change.state = 'cancelling' THEN lease_until END, \
-                 woken_at = CASE WHEN change.state = 'cancelling' THEN woken_at END, \
-                 note = change.note, last_error = change.last_error, updated_at = change.updated_at \
-                 FROM change WHERE jobs.id = change.id AND jobs.version = change.version",
-            );
-            query.build().execute(connection).await?.rows_affected()
-        });
-        applied = applied.saturating_add(moved);
+    fn each<'a, T>(changes: &'a [JobChange], value: impl Fn(&'a JobChange) -> T) -> Vec<T> {
+        changes.iter().map(value).collect()
     }
-    Ok(applied)
+    let errors = each(changes, |change| change.last_error.as_deref().map(words));
+    let rows = Rows {
+        before: "WITH told (job_id, expected, next_state, due_at, tries, rescued, words, error, at) AS (",
+        columns: vec![
+            Column::Uuids(each(changes, |change| change.id.0)),
+            Column::Numbers(each(changes, |change| change.version)),
+            Column::Texts(each(changes, |change| change.state.as_str())),
+            Column::Instants(each(changes, |change| change.run_at)),
+            Column::Numbers(each(changes, |change| i64::from(change.attempt))),
+            Column::Numbers(each(changes, |change| i64::from(change.rescues))),
+            Column::Owned(each(changes, |change| words(&change.note))),
+            Column::OptionalTexts(errors.iter().map(Option::as_deref).collect()),
+            Column::Instants(each(changes, |change| change.updated_at)),
+        ],
+        after: ") UPDATE jobs SET state = told.next_state, version = version + 1, run_at = told.due_at, \
+                attempt = told.tries, rescues = told.rescued, \
+                lease_worker = CASE WHEN told.next_state = 'cancelling' THEN lease_worker END, \
+                lease_until = CASE WHEN told.next_state = 'cancelling' THEN lease_until END, \
+                woken_at = CASE WHEN told.next_state = 'cancelling' THEN woken_at END, \
+                note = told.words, last_error = told.error, updated_at = told.at \
+                FROM told WHERE id = told.job_id AND version = told.expected",
+    };
+    rows.execute(tx).await
 }
 
 /// Those of the jobs that have a call without a proved outcome, each with the key of one.

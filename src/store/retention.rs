@@ -9,6 +9,7 @@ use clearday_jobs::{JobId, JobKind};
 use sqlx::{FromRow, QueryBuilder};
 use uuid::Uuid;
 
+use super::columns::{Column, Rows};
 use super::jobs::{bound, parse};
 use super::statement::statements;
 use super::{CHUNK_ROWS_MAX, StoreError, Timestamp, Tx, on_both};
@@ -151,22 +152,23 @@ pub async fn remember(
     jobs: &[EndedJob],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    for chunk in jobs.chunks(CHUNK_ROWS_MAX) {
-        on_both!(tx, Db, connection => {
-            let mut query = QueryBuilder::<Db>::new(
-                "INSERT INTO pruned_jobs (id, kind, idempotency_key, state, ended_at, pruned_at) ",
-            );
-            query.push_values(chunk, |mut row, job| {
-                row.push_bind(job.id.0)
-                    .push_bind(job.kind.as_str())
-                    .push_bind(job.idempotency_key.as_str())
-                    .push_bind(job.state.as_str())
-                    .push_bind(Timestamp(job.ended_at))
-                    .push_bind(Timestamp(now));
-            });
-            query.build().execute(connection).await?;
-        });
-    }
+    let rows = Rows {
+        before: "INSERT INTO pruned_jobs (id, kind, idempotency_key, state, ended_at, pruned_at) ",
+        columns: vec![
+            Column::Uuids(jobs.iter().map(|job| job.id.0).collect()),
+            Column::Texts(jobs.iter().map(|job| job.kind.as_str()).collect()),
+            Column::Texts(
+                jobs.iter()
+                    .map(|job| job.idempotency_key.as_str())
+                    .collect(),
+            ),
+            Column::Texts(jobs.iter().map(|job| job.state.as_str()).collect()),
+            Column::Instants(jobs.iter().map(|job| job.ended_at).collect()),
+            Column::Instants(vec![now; jobs.len()]),
+        ],
+        after: "",
+    };
+    rows.execute(tx).await?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use clearday_jobs::{JobId, JobKind};
+use uuid::Uuid;
 
 use super::jobs::parse;
 use super::statement::statements;
@@ -14,6 +15,8 @@ statements! {
     DONE = "SELECT COUNT(*) FROM jobs WHERE state = 'done'";
     LEASE_OF = "SELECT lease_epoch FROM jobs WHERE id = $1 AND state IN ('running', 'cancelling')";
     CALLS = "SELECT idempotency_key, kind, reference, state FROM operations ORDER BY idempotency_key";
+    RESTS = "SELECT EXISTS (SELECT 1 FROM notices WHERE id = $1 AND channel = 'webhook' AND state = 'unknown' \
+             AND look_at IS NULL AND deadline <= $2)";
 }
 
 /// By kind, when the next waiting job may run.
@@ -86,4 +89,15 @@ pub async fn calls(tx: &mut Tx) -> Result<Vec<WatchedCall>, StoreError> {
             })
         })
         .collect()
+}
+
+/// Whether a webhook rests whose answer was lost: nobody can be asked about it, and its deadline has come.
+pub async fn rests(tx: &mut Tx, notice: Uuid, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    Ok(on_both!(tx, Db, connection => {
+        sqlx::query_scalar(RESTS.text::<Db>())
+            .bind(notice)
+            .bind(Timestamp(now))
+            .fetch_one(connection)
+            .await?
+    }))
 }

@@ -121,6 +121,7 @@ async fn orders_that_may_expire_get_a_job_at_their_deadline(database: &TestDatab
     );
     let shown = line.run("jobs list --format json").await.json();
     assert_eq!(shown["jobs"][0]["source"], "import");
+    assert_eq!(shown["jobs"][0]["partition"], "M1");
 
     import(&line, "orders", ORDERS, &rows).await;
     assert_eq!(jobs(&line).await.len(), 2);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use clearday_jobs::{ChannelName, OrderNo, Reference};
+use clearday_jobs::{ChannelName, MerchantId, OrderNo, Reference};
 
 use super::orders::{OrderRow, OrderUpdate, ToldOrder, decide_order_update, first_difference};
 use super::{ImportSummary, Refusal, RefusedRow, RowEffect};
@@ -53,6 +53,8 @@ pub struct Deadline {
     pub line: u64,
     /// The order.
     pub order_no: OrderNo,
+    /// Whose order it is.
+    pub merchant_id: MerchantId,
     /// The deadline.
     pub expires_at: DateTime<Utc>,
 }
@@ -203,6 +205,7 @@ impl<'a> Planner<'a> {
         self.plan.deadlines.push(Deadline {
             line: row.line,
             order_no: row.told.order_no.clone(),
+            merchant_id: row.told.merchant_id.clone(),
             expires_at: row.told.expires_at,
         });
     }

@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clearday::domain::job::{Job, JobState};
-use clearday::domain::operation::{Operation, OperationKind, OperationState};
 use clearday::engine::{Engine, OperateError, Run, Wish, WorkError};
+use clearday::store::audit;
 use clearday::store::bulk::Selection;
-use clearday::store::{audit, operations};
-use clearday_jobs::{JobId, JobKind, OperationId};
+use clearday_jobs::{JobId, JobKind};
 use serde_json::{Value, json};
 
 use crate::support::world::{World, due, due_at, lease_one, new_id, noon, on_both_databases};
@@ -279,7 +278,7 @@ async fn every_part_of_a_filter_narrows(world: World) {
 async fn what_is_refused_is_counted_and_named(world: World) {
     let engine = world.engine("w");
     let job = world.leased_job(&engine, "a").await;
-    intend(&world, job.id).await;
+    world.intend(job.id).await;
     engine.hand_back_all().await.unwrap();
     let free = world.due_job("b").await;
     let done = engine.operate_all(Wish::Cancel, &ready(), 2, "ops").await;
@@ -442,22 +441,4 @@ async fn dead_letters_are_grouped_by_cause_and_replayed_by_group(world: World) {
     assert_eq!(replayed.unwrap().changed, 2);
     assert_eq!(engine.dead_letters().await.unwrap().groups.len(), 1);
     assert_eq!(engine.lease_due(KIND, 10).await.unwrap().len(), 2);
-}
-
-async fn intend(world: &World, job_id: JobId) {
-    let operation = Operation {
-        id: OperationId(world.ids.uuid()),
-        job_id,
-        kind: OperationKind::Close,
-        channel: "sandbox".parse().unwrap(),
-        reference: "REF-1".parse().unwrap(),
-        generation: 1,
-        idempotency_key: "close:sandbox:REF-1:1".to_owned(),
-        state: OperationState::Intended,
-        intended_at: world.now(),
-        updated_at: world.now(),
-    };
-    let mut tx = world.begin().await;
-    operations::intend(&mut tx, &operation).await.unwrap();
-    tx.commit().await.unwrap();
 }

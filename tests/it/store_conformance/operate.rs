@@ -3,10 +3,10 @@
 
 use chrono::TimeDelta;
 use clearday::domain::job::{Job, JobState};
-use clearday::domain::operation::{Operation, OperationKind, OperationState};
+use clearday::domain::operation::{Operation, OperationState};
 use clearday::engine::{Engine, OperateError, Policy, Run, Waiting, WorkError};
 use clearday::store::operations;
-use clearday_jobs::{JobId, JobKind, OperationId};
+use clearday_jobs::{JobId, JobKind};
 
 use crate::support::world::{POLICY, World, due_at, lease_one, noon, on_both_databases};
 
@@ -64,7 +64,7 @@ async fn a_running_job_is_cancelled_when_its_worker_lets_go(world: World) {
 async fn a_waiting_job_with_an_open_operation_is_not_cancelled(world: World) {
     let engine = world.engine("w");
     let job = world.leased_job(&engine, "a").await;
-    let operation = intend(&world, job.id).await;
+    let operation = world.intend(job.id).await;
     engine.hand_back_all().await.unwrap();
     let refused = engine.cancel(job.id, "ops").await.unwrap_err();
     assert_eq!(
@@ -84,7 +84,7 @@ async fn a_waiting_job_with_an_open_operation_is_not_cancelled(world: World) {
 async fn a_running_job_with_an_open_operation_goes_on_when_its_worker_lets_go(world: World) {
     let engine = world.engine("w");
     let job = world.leased_job(&engine, "a").await;
-    intend(&world, job.id).await;
+    world.intend(job.id).await;
     engine.cancel(job.id, "ops").await.unwrap();
     engine.hand_back_all().await.unwrap();
     let kept = world.job(job.id).await;
@@ -284,7 +284,7 @@ async fn a_partition_at_its_limit_is_explained(world: World) {
 async fn an_unknown_outcome_is_explained(world: World) {
     let engine = world.engine("w");
     let job = world.leased_job(&engine, "a").await;
-    let operation = intend(&world, job.id).await;
+    let operation = world.intend(job.id).await;
     world.advance_seconds(1);
     learn(&world, &operation, OperationState::Unknown).await;
     let told = explain(&world, job.id).await.unwrap().reason;
@@ -363,25 +363,6 @@ impl Ends {
         }
         Ok(())
     }
-}
-
-async fn intend(world: &World, job_id: JobId) -> Operation {
-    let operation = Operation {
-        id: OperationId(world.ids.uuid()),
-        job_id,
-        kind: OperationKind::Close,
-        channel: "sandbox".parse().unwrap(),
-        reference: "REF-1".parse().unwrap(),
-        generation: 1,
-        idempotency_key: "close:sandbox:REF-1:1".to_owned(),
-        state: OperationState::Intended,
-        intended_at: world.now(),
-        updated_at: world.now(),
-    };
-    let mut tx = world.begin().await;
-    operations::intend(&mut tx, &operation).await.unwrap();
-    tx.commit().await.unwrap();
-    operation
 }
 
 async fn learn(world: &World, operation: &Operation, state: OperationState) {

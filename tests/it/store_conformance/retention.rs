@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 use clearday::domain::job::JobState;
-use clearday::domain::operation::{Operation, OperationKind, OperationState};
+use clearday::domain::operation::OperationState;
 use clearday::engine::{Engine, Pruned, Retention, Run, WorkError};
 use clearday::store::retention::{self, REFERRING};
 use clearday::store::{events, jobs, operations};
-use clearday_jobs::{JobId, JobKind, OperationId};
+use clearday_jobs::{JobId, JobKind};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
 use crate::support::world::{World, due, lease_one, new_id, on_both_databases};
@@ -199,20 +199,8 @@ async fn what_is_foreseen_is_what_happens(world: World) {
 
 /// A call of a job that was made and answered.
 async fn call_of(world: &World, job_id: JobId) {
-    let operation = Operation {
-        id: OperationId(world.ids.uuid()),
-        job_id,
-        kind: OperationKind::Close,
-        channel: "sandbox".parse().unwrap(),
-        reference: "REF-1".parse().unwrap(),
-        generation: 1,
-        idempotency_key: "close:sandbox:REF-1:1".to_owned(),
-        state: OperationState::Intended,
-        intended_at: world.now(),
-        updated_at: world.now(),
-    };
+    let operation = world.intend(job_id).await;
     let mut tx = world.begin().await;
-    operations::intend(&mut tx, &operation).await.unwrap();
     let (state, now) = (OperationState::Succeeded, world.now());
     let learned = operations::learn(&mut tx, operation.id, state, "closed", Some("{}"), now).await;
     assert!(learned.unwrap());

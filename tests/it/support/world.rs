@@ -8,10 +8,11 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use clearday::clock::{Clock, Ids};
 use clearday::domain::job::Job;
+use clearday::domain::operation::{Operation, OperationKind, OperationState};
 use clearday::engine::{Acceptance, Bell, Engine, Policy, Source, Submission};
 use clearday::store::rejections::{self, Rejection};
-use clearday::store::{Store, Tx, events, jobs};
-use clearday_jobs::{JobId, JobKind};
+use clearday::store::{Store, Tx, events, jobs, operations};
+use clearday_jobs::{JobId, JobKind, OperationId};
 
 use super::servers::TestDatabase;
 
@@ -157,6 +158,26 @@ impl World {
     pub(crate) async fn rejections(&self) -> Vec<Rejection> {
         let mut tx = self.store.read().await.unwrap();
         rejections::list(&mut tx, None, 1_000).await.unwrap()
+    }
+
+    /// A call of this job that is written down and not answered.
+    pub(crate) async fn intend(&self, job_id: JobId) -> Operation {
+        let operation = Operation {
+            id: OperationId(self.ids.uuid()),
+            job_id,
+            kind: OperationKind::Close,
+            channel: "sandbox".parse().unwrap(),
+            reference: "REF-1".parse().unwrap(),
+            generation: 1,
+            idempotency_key: "close:sandbox:REF-1:1".to_owned(),
+            state: OperationState::Intended,
+            intended_at: self.now(),
+            updated_at: self.now(),
+        };
+        let mut tx = self.begin().await;
+        operations::intend(&mut tx, &operation).await.unwrap();
+        tx.commit().await.unwrap();
+        operation
     }
 
     /// A job that is due at once, accepted.
