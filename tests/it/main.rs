@@ -13,6 +13,7 @@ mod chaos;
 mod cli;
 mod config;
 mod connectors;
+mod contract;
 mod deferred_authorization;
 mod demo;
 mod every_kind;

@@ -16,7 +16,7 @@ use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
-use lettre::transport::smtp::response::Response;
+use lettre::transport::smtp::response::{Response, Severity};
 use lettre::{Address, Message};
 
 use super::{Carriage, Carried, Letter, MessagesError};
@@ -28,6 +28,9 @@ use crate::domain::partner::MessageChannel;
 
 /// Longest answer of a server that is kept: enough for the number it gave the message.
 const ANSWER_KEPT_CHARS: usize = 500;
+
+/// "Start mail input": the only answer after which the text may leave.
+const GO_AHEAD: u16 = 354;
 
 /// How the mail server is reached.
 #[derive(Clone, Debug)]
@@ -158,18 +161,10 @@ impl Mailer {
             request,
             announce(&mut connection, self.from.email.clone(), to),
         );
-        match announced.await {
-            Some(Ok(())) => {}
-            Some(Err(error)) if error.is_permanent() => {
-                return Err(Failure::Refused(error.to_string()));
-            }
-            Some(Err(error)) => return Err(Failure::Before(error.to_string())),
-            None => {
-                return Err(Failure::Before(
-                    "the server did not answer in time".to_owned(),
-                ));
-            }
-        }
+        announced.await.unwrap_or_else(|| {
+            let reason = "the server did not answer in time";
+            Err(Failure::Before(reason.to_owned()))
+        })?;
         let answer = in_time(request, connection.message(message)).await;
         let answer = judge(answer)?;
         // It has the message; whether it says goodbye means nothing.
@@ -249,15 +244,42 @@ impl fmt::Debug for Mailer {
 }
 
 /// Says who writes to whom, up to the server's "go ahead".
+///
+/// An answer that came twice would be taken for the answer to the next command, and so on up to the "go ahead", which
+/// would then be taken for the server's word that it has the text. Only the "go ahead" itself tells that nothing slipped.
 async fn announce(
     connection: &mut AsyncSmtpConnection,
     from: Address,
     to: Address,
-) -> Result<(), SmtpError> {
+) -> Result<(), Failure> {
+    let answer = go_ahead(connection, from, to).await;
+    let answer = answer.map_err(|error| before_text(&error))?;
+    if answer.has_code(GO_AHEAD) {
+        Ok(())
+    } else {
+        let reason = format!("the server answered {} where it goes ahead", answer.code());
+        Err(Failure::Before(reason))
+    }
+}
+
+/// Asks for the "go ahead".
+async fn go_ahead(
+    connection: &mut AsyncSmtpConnection,
+    from: Address,
+    to: Address,
+) -> Result<Response, SmtpError> {
     connection.command(Mail::new(Some(from), vec![])).await?;
     connection.command(Rcpt::new(to, vec![])).await?;
-    connection.command(Data).await?;
-    Ok(())
+    connection.command(Data).await
+}
+
+/// What a failure means while the text has not left.
+fn before_text(error: &SmtpError) -> Failure {
+    if error.is_permanent() {
+        Failure::Refused(error.to_string())
+    } else {
+        Failure::Before(error.to_string())
+    }
 }
 
 /// What the server's answer to the text means.
@@ -265,7 +287,12 @@ fn judge(answer: Option<Result<Response, SmtpError>>) -> Result<String, Failure>
     match answer {
         Some(Ok(response)) => {
             let words: Vec<&str> = response.message().collect();
-            Ok(format!("{} {}", response.code(), words.join(" ")))
+            let said = format!("{} {}", response.code(), words.join(" "));
+            if response.code().severity == Severity::PositiveCompletion {
+                Ok(said)
+            } else {
+                Err(Failure::Silent(format!("no answer to the text: {said}")))
+            }
         }
         Some(Err(error)) if error.is_permanent() => Err(Failure::Refused(error.to_string())),
         Some(Err(error)) if error.is_transient() => Err(Failure::Before(error.to_string())),

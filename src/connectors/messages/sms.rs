@@ -124,6 +124,11 @@ impl SmsGateway {
         let asked = format!("\nidempotency-key: {}\nto: {shown}", letter.id);
         let mut reply = self.exchange("POST", &asked, request).await?;
         hide(&mut reply, letter.target, &shown);
+        if matches!(reply.status, StatusCode::NOT_FOUND | StatusCode::CONFLICT) {
+            return Err(
+                reply.unknown("what the gateway says of an id is no refusal of the message")
+            );
+        }
         if !reply.status.is_success() {
             return Err(read_error(reply, letter.id));
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
@@ -26,7 +26,7 @@ impl RawServer {
         TaskTracker::new().spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 counter.fetch_add(1, Ordering::SeqCst);
-                read_head(&mut stream).await;
+                drop(read_message(&mut BufReader::new(&mut stream)).await);
                 // Err means that the asker had enough, which is its right.
                 drop(stream.write_all(&bytes).await);
                 drop(stream.shutdown().await);
@@ -73,12 +73,25 @@ pub(crate) async fn ask(
     (status, body.to_owned())
 }
 
-async fn read_head(stream: &mut TcpStream) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => return,
+/// One whole request or answer: its head, and as much body as the head says; `None` where the connection ends before.
+pub(crate) async fn read_message(stream: &mut (impl AsyncBufRead + Unpin)) -> Option<Vec<u8>> {
+    let mut message = Vec::new();
+    let mut body_length = 0;
+    loop {
+        let start = message.len();
+        if stream.read_until(b'\n', &mut message).await.ok()? == 0 {
+            return None;
+        }
+        let line = String::from_utf8_lossy(&message[start..]).to_ascii_lowercase();
+        if line == "\r\n" {
+            break;
+        }
+        if let Some(length) = line.strip_prefix("content-length:") {
+            body_length = length.trim().parse().ok()?;
         }
     }
+    let head_length = message.len();
+    message.resize(head_length + body_length, 0);
+    stream.read_exact(&mut message[head_length..]).await.ok()?;
+    Some(message)
 }

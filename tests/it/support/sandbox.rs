@@ -57,13 +57,20 @@ impl RunningSandbox {
 
 /// The one channel of that address.
 pub(crate) fn channels(base_url: &str, request_timeout: Duration, now: &Now) -> Channels {
+    channels_within(Duration::ZERO, base_url, request_timeout, now)
+}
+
+/// The same, with requests that may be on their way for so long.
+pub(crate) fn channels_within(
+    processing_window: Duration,
+    base_url: &str,
+    request_timeout: Duration,
+    now: &Now,
+) -> Channels {
     let settings = SandboxSettings {
         base_url: base_url.to_owned(),
-        timeouts: Timeouts {
-            connect: request_timeout / 2,
-            request: request_timeout,
-        },
-        processing_window: Duration::ZERO,
+        timeouts: within(request_timeout),
+        processing_window,
     };
     let named = (sandbox_name(), ChannelSettings::Sandbox(settings));
     Channels::build([named], now).unwrap()
@@ -73,15 +80,30 @@ pub(crate) fn channel(channels: &Channels) -> &Channel {
     channels.find(&sandbox_name()).unwrap()
 }
 
+/// Time-outs that end with the request's.
+pub(crate) fn within(request_timeout: Duration) -> Timeouts {
+    Timeouts {
+        connect: request_timeout / 2,
+        request: request_timeout,
+    }
+}
+
 /// The one bank of that address.
 pub(crate) fn banks(base_url: &str, request_timeout: Duration, now: &Now) -> Banks {
+    banks_within(Duration::ZERO, base_url, request_timeout, now)
+}
+
+/// The same, with orders that may be on their way for so long.
+pub(crate) fn banks_within(
+    processing_window: Duration,
+    base_url: &str,
+    request_timeout: Duration,
+    now: &Now,
+) -> Banks {
     let settings = BankSettings {
         connector: BankConnector::Sandbox,
         base_url: base_url.to_owned(),
-        timeouts: Timeouts {
-            connect: request_timeout / 2,
-            request: request_timeout,
-        },
+        timeouts: within(request_timeout),
         account: BankAccount {
             account_no: ACCOUNT_NO.to_owned(),
             currency: Currency::CNY,
@@ -89,7 +111,7 @@ pub(crate) fn banks(base_url: &str, request_timeout: Duration, now: &Now) -> Ban
             zone: chrono_tz::Asia::Shanghai,
         },
         payout_max: None,
-        processing_window: Duration::ZERO,
+        processing_window,
     };
     let capped = BankSettings {
         payout_max: Some(cny(5_000)),
