@@ -64,6 +64,10 @@ use crate::store::Store;
 pub trait Bell: std::fmt::Debug + Send + Sync {
     /// Wakes a daemon that carries out jobs of this kind.
     fn ring(&self, kind: JobKind);
+
+    /// Says that more is due than this daemon has room for: one that is idle may look. Where there is only one,
+    /// nobody does.
+    fn ring_others(&self, _kind: JobKind) {}
 }
 
 /// A job that comes due within this rings the bell already when it is written down, so that a

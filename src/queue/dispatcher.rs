@@ -105,7 +105,7 @@ impl Dispatcher {
         let (taken, has_more) = (leased.jobs.len(), leased.has_more);
         if has_more && taken > 0 {
             // There is more than this daemon has room for: let another one look.
-            self.engine.bell().ring(self.kind);
+            self.engine.bell().ring_others(self.kind);
         }
         for job in leased.jobs {
             self.hand_over(job).await;
@@ -120,15 +120,17 @@ impl Dispatcher {
     /// How many jobs can start now: at least one, after waiting for it.
     async fn free_room(&self, left: LeftDue) -> usize {
         let free = self.room.available_permits();
+        let half = self.concurrency.div_ceil(2);
         match left {
             LeftDue::Nothing => {}
             LeftDue::Some => {
-                let half = self.concurrency.div_ceil(2);
                 self.await_room(half, free > 0, GATHER).await;
             }
             LeftDue::HeldBack => {
-                self.await_room(free.saturating_add(1), true, SPARED_LOOK)
-                    .await;
+                let was_rung = self.await_room(free.saturating_add(1), true, SPARED_LOOK);
+                if !was_rung.await {
+                    self.await_room(half, true, GATHER).await;
+                }
             }
         }
         match self.room.acquire().await {
@@ -140,14 +142,15 @@ impl Dispatcher {
         }
     }
 
-    /// Waits until so much room is free, at most so long, and where there is room already until a bell rings.
-    async fn await_room(&self, wanted: usize, listens: bool, at_most: Duration) {
+    /// Waits until so much room is free, at most so long, and where there is room already until a bell rings; whether
+    /// one did.
+    async fn await_room(&self, wanted: usize, listens: bool, at_most: Duration) -> bool {
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
         let has_room = tokio::time::timeout(at_most, self.room.acquire_many(wanted));
         tokio::select! {
             // Whether it came free or the wait was over: what is free is taken.
-            _ = has_room => {}
-            () = self.bell.rung(), if listens => {}
+            _ = has_room => false,
+            () = self.bell.rung(), if listens => true,
         }
     }
 

@@ -72,9 +72,12 @@ statements! {
                GROUP BY partition_key ORDER BY partition_key";
     /// The earliest instant at which a waiting job of this kind may run, as long as its queue is not paused; one
     /// priority at a time, each by the front of the index.
-    NEXT_RUN_AT = "SELECT MIN(at) FROM (SELECT MIN(run_at) AS at FROM jobs WHERE kind = $1 AND priority = 1 AND state = 'ready' \
-                   UNION ALL SELECT MIN(run_at) FROM jobs WHERE kind = $1 AND priority = 2 AND state = 'ready' \
-                   UNION ALL SELECT MIN(run_at) FROM jobs WHERE kind = $1 AND priority = 3 AND state = 'ready') AS fronts \
+    NEXT_RUN_AT = "SELECT MIN(at) FROM (SELECT * FROM (SELECT run_at AS at FROM jobs WHERE kind = $1 AND priority = 1 \
+                   AND state = 'ready' ORDER BY run_at LIMIT 1) AS urgent \
+                   UNION ALL SELECT * FROM (SELECT run_at AS at FROM jobs WHERE kind = $1 AND priority = 2 \
+                   AND state = 'ready' ORDER BY run_at LIMIT 1) AS normal \
+                   UNION ALL SELECT * FROM (SELECT run_at AS at FROM jobs WHERE kind = $1 AND priority = 3 \
+                   AND state = 'ready' ORDER BY run_at LIMIT 1) AS bulk) AS fronts \
                    WHERE NOT EXISTS (SELECT 1 FROM queues WHERE kind = $1 AND paused_at IS NOT NULL)";
     /// The row is locked until the transaction ends, so that no sweep takes it meanwhile.
     LOCK_LEASED = concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = $1 AND lease_epoch = $2 \
@@ -97,7 +100,8 @@ statements! {
     WAS_WOKEN = "SELECT woken_at IS NOT NULL FROM jobs WHERE id = $1";
     LAST_CHANGE = "SELECT MAX(updated_at) FROM jobs";
     COUNT = "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = $1 AND kind = $2 LIMIT $3) AS capped";
-    OLDEST_DUE = "SELECT MIN(run_at) FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND run_at <= $3";
+    OLDEST_DUE = "SELECT (SELECT run_at FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND run_at <= $3 \
+                  ORDER BY run_at LIMIT 1)";
 }
 
 /// On Postgres only, where several daemons look at the same limit.

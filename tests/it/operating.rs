@@ -1,12 +1,16 @@
 //! Running daemons under people's hands: paused and resumed, and rid of what ended long ago.
 #![cfg(test)]
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use clearday::daemon::Daemon;
 use clearday::domain::job::JobState;
-use clearday::engine::Retention;
+use clearday::engine::{Effects, Handler, Retention};
 use clearday::store::jobs;
 use clearday_jobs::{JobId, JobKind};
+use serde_json::json;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::support::house::{House, Mode, eventually};
 use crate::support::in_both_modes;
@@ -85,4 +89,59 @@ async fn a_daemon_lets_finished_jobs_go_by_itself() {
     gone.await.expect("the job is pruned");
     assert_eq!(house.timeline(id).await.len(), 2);
     house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_little_to_do_starts_beside_a_burst_that_fills_all_other_places_on_sqlite() {
+    a_place_is_spared(Mode::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_little_to_do_starts_beside_a_burst_that_fills_all_other_places_on_postgres() {
+    a_place_is_spared(Mode::Production).await;
+}
+
+/// The runs hold their places until the test lets them go.
+async fn a_place_is_spared(mode: Mode) {
+    let mut house = House::without_daemons(mode).await;
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let gate = Arc::new(Semaphore::new(0));
+    let handler = Handler::new({
+        let gate = Arc::clone(&gate);
+        move |run| {
+            started.send(run.job().idempotency_key.clone()).unwrap();
+            let gate = Arc::clone(&gate);
+            Box::pin(async move {
+                gate.acquire().await.unwrap().forget();
+                run.end(Effects::default(), "let go").await
+            })
+        }
+    });
+    // Eight places, of which one is spared.
+    house.start_daemon_with(house.store.clone(), handler, TimeDelta::seconds(5));
+    for number in 1..=10 {
+        notify(&house, "P-LOUD", number).await;
+    }
+    for _ in 0..7 {
+        let key: String = starts.recv().await.unwrap();
+        assert!(key.starts_with("P-LOUD"), "{key}");
+    }
+    notify(&house, "P-QUIET", 1).await;
+    assert_eq!(starts.recv().await.unwrap(), "P-QUIET 1");
+    gate.add_permits(11);
+    for _ in 8..=10 {
+        let key = starts.recv().await.unwrap();
+        assert!(key.starts_with("P-LOUD"), "{key}");
+    }
+    house.close().await;
+}
+
+async fn notify(house: &House, partner: &str, number: usize) {
+    let payload = json!({
+        "version": 1, "order_no": "O-1", "partner_id": partner, "purpose": "reminder",
+        "deadline": "2036-01-01T00:00:00Z",
+    });
+    let key = format!("{partner} {number}");
+    let kind = JobKind::PartnerNotification;
+    house.submit(kind, &key, &payload.to_string()).await;
 }

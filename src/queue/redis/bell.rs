@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::RedisQueue;
+use super::entries::Entry;
 use crate::engine::Bell;
 use crate::queue::InProcessBell;
 
@@ -22,7 +23,40 @@ const WAKE_ENTRIES_MAX: usize = 1_000;
 #[derive(Debug)]
 pub struct RedisBell {
     home: InProcessBell,
-    wishes: mpsc::Sender<JobKind>,
+    wishes: mpsc::Sender<(JobKind, Wake)>,
+}
+
+/// Why somebody is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wake {
+    /// There is something new.
+    New,
+    /// There is more than the one who rings has room for.
+    More,
+}
+
+/// The field of an entry that says why.
+const FIELD: &[u8] = b"wake";
+
+impl Wake {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::More => "more",
+        }
+    }
+
+    /// What an entry says; whatever else it says is something new.
+    pub(super) fn of(entry: &Entry) -> Self {
+        let says_more = |(name, value): &(Vec<u8>, Vec<u8>)| {
+            name == FIELD && value == Self::More.as_str().as_bytes()
+        };
+        if entry.fields.iter().any(says_more) {
+            Self::More
+        } else {
+            Self::New
+        }
+    }
 }
 
 impl RedisBell {
@@ -33,18 +67,20 @@ impl RedisBell {
         tracker: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
-        let (wishes, mut pending) = mpsc::channel::<JobKind>(PENDING_MAX);
+        let (wishes, mut pending) = mpsc::channel::<(JobKind, Wake)>(PENDING_MAX);
         let (queue, stop, home) = (queue.clone(), stop.clone(), local.clone());
         tracker.spawn(async move {
             loop {
-                let kind = tokio::select! {
+                let wish = tokio::select! {
                     () = stop.cancelled() => return,
-                    kind = pending.recv() => kind,
+                    wish = pending.recv() => wish,
                 };
-                let Some(kind) = kind else { return };
-                if let Err(error) = send(&queue, kind).await {
+                let Some((kind, wake)) = wish else { return };
+                if let Err(error) = send(&queue, kind, wake).await {
                     debug!(job.kind = %kind, error = %error, "Redis did not take a wake-up; ringing at home");
-                    local.ring(kind);
+                    if wake == Wake::New {
+                        local.ring(kind);
+                    }
                 }
             }
         });
@@ -60,11 +96,15 @@ impl Bell for RedisBell {
         // It may have a place for this one, and others may have more.
         self.home.ring(kind);
         // Full means that this bell is about to ring anyway, and a lost one costs one poll.
-        self.wishes.try_send(kind).ok();
+        self.wishes.try_send((kind, Wake::New)).ok();
+    }
+
+    fn ring_others(&self, kind: JobKind) {
+        self.wishes.try_send((kind, Wake::More)).ok();
     }
 }
 
-async fn send(queue: &RedisQueue, kind: JobKind) -> redis::RedisResult<()> {
+async fn send(queue: &RedisQueue, kind: JobKind, wake: Wake) -> redis::RedisResult<()> {
     let mut connection = queue.shared();
     redis::cmd("XADD")
         .arg(kind.wake_stream())
@@ -72,8 +112,8 @@ async fn send(queue: &RedisQueue, kind: JobKind) -> redis::RedisResult<()> {
         .arg("~")
         .arg(WAKE_ENTRIES_MAX)
         .arg("*")
-        .arg("wake")
-        .arg("1")
+        .arg(FIELD)
+        .arg(wake.as_str())
         .query_async::<()>(&mut connection)
         .await
 }

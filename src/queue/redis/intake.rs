@@ -7,6 +7,7 @@ use redis::{RedisError, Value};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::bell::Wake;
 use super::entries::{self, Entry};
 use super::{BLOCK, CLAIM_EVERY, CLAIM_IDLE, COUNT, GROUP, RedisQueue};
 use crate::engine::{Acceptance, Bell as _, Engine};
@@ -105,7 +106,12 @@ impl Intake {
         let (submitted, wakes): (Vec<Entry>, Vec<Entry>) =
             read.into_iter().partition(|entry| entry.stream == stream);
         if !wakes.is_empty() {
-            self.local.ring(self.kind);
+            if wakes.iter().all(|wake| Wake::of(wake) == Wake::More) {
+                // Who is busy has more of its own.
+                self.local.ring_if_idle(self.kind);
+            } else {
+                self.local.ring(self.kind);
+            }
             self.acknowledge(&self.kind.wake_stream(), &wakes).await?;
         }
         if submitted.is_empty() {

@@ -250,6 +250,7 @@ async fn a_claim_looks_at_little_of_a_table_that_postgres_knows_nothing_of() {
         ),
         ("PARTITIONS", format!("'{kind}', 2, '', 65, '{now}'")),
         ("NEXT_RUN_AT", format!("'{kind}'")),
+        ("OLDEST_DUE", format!("'{kind}', 2, '{now}'")),
     ] {
         let known = all_statements().into_iter();
         let mut found = known.filter(|(file, known, _)| *file == "jobs" && *known == name);
