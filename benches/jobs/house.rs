@@ -19,6 +19,8 @@ use sqlx::{Connection, PgConnection};
 pub(crate) const KIND: JobKind = JobKind::OrderExpiry;
 /// Submissions per accepted batch, as the Redis intake takes them.
 pub(crate) const BATCH: usize = 500;
+/// Connections to Postgres, as many as a daemon has by default.
+const CONNECTIONS: u32 = 10;
 
 /// A database of this run's own; its file goes with it.
 pub(crate) struct House {
@@ -31,7 +33,7 @@ impl House {
     /// On Postgres with Redis, empty.
     pub(crate) async fn postgres() -> Self {
         let url = std::env::var("CLEARDAY_TEST_DATABASE_URL").unwrap();
-        let store = Store::connect(&url, 20).await.unwrap();
+        let store = Store::connect(&url, CONNECTIONS).await.unwrap();
         store.migrate().await.unwrap();
         let house = Self {
             store,

@@ -11,9 +11,10 @@ use chrono::{DateTime, Utc};
 use clearday_jobs::{JobId, JobKind};
 
 use super::Engine;
+use super::leases::leased_until;
 use crate::domain::fairness::{Candidate, Served};
-use crate::domain::job::Priority;
-use crate::store::jobs::{Claim, Due};
+use crate::domain::job::{Job, Priority};
+use crate::store::jobs::{Claim, Due, NewLease};
 use crate::store::{StoreError, Tx, jobs};
 
 /// Partitions looked at per claim. Where there are more, the next claim goes on with the next ones.
@@ -24,7 +25,7 @@ const PARTITIONS_MAX: usize = 64;
 pub struct Room {
     /// So many.
     pub free: usize,
-    /// Of them, so many only for partitions of which less than that runs here.
+    /// Of them, so many only for partitions that run less here than each would if one more came.
     pub spared: usize,
 }
 
@@ -66,6 +67,8 @@ struct Turn {
     served: Served,
     /// The first partition of the next look.
     from: String,
+    /// Whether the last claim left anything.
+    has_backlog: bool,
 }
 
 impl Turns {
@@ -76,9 +79,10 @@ impl Turns {
         turn.clone()
     }
 
-    fn note(&self, kind: JobKind, taken: &[Due]) {
+    fn note(&self, kind: JobKind, taken: &[Due], has_backlog: bool) {
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = turns.entry(kind).or_default();
+        turn.has_backlog = has_backlog;
         for (partition, count) in counts(taken) {
             turn.served.note(partition, count);
         }
@@ -109,10 +113,16 @@ impl Allowance {
         each.saturating_sub(running).min(room)
     }
 
-    /// How many places of those that are spared.
+    /// How many places of those that are spared: up to what each would have here if one more came.
     fn of_spared(&self, partition: &str, room: Room) -> usize {
         let here = self.here.get(partition).copied().unwrap_or(0);
-        let little = room.spared.saturating_sub(here);
+        let all: usize = self.here.values().sum();
+        let others = self.here.keys().filter(|name| *name != partition).count();
+        let each = room
+            .free
+            .saturating_add(all)
+            .checked_div(others.saturating_add(2));
+        let little = each.unwrap_or(0).saturating_sub(here);
         self.of(partition, room.free).min(little)
     }
 
@@ -144,11 +154,37 @@ impl Engine {
         } else {
             self.share_out(tx, kind, room, now).await?
         };
-        self.0.turns.note(kind, &taken);
+        let has_more = seen == room.free || taken.len() < seen;
+        self.0.turns.note(kind, &taken, has_more);
         Ok(Claimed {
-            has_more: seen == room.free || taken.len() < seen,
+            has_more,
             jobs: taken.into_iter().map(|due| due.id).collect(),
         })
+    }
+
+    /// Leases all that is due where nobody needs to choose; nothing where somebody might.
+    pub(super) async fn lease_all(
+        &self,
+        kind: JobKind,
+        room: Room,
+    ) -> Result<Vec<Job>, StoreError> {
+        let now = self.0.clock.now();
+        let must_choose =
+            self.policy().partition_concurrency.is_some() || self.0.turns.of(kind, now).has_backlog;
+        if must_choose || room.open() == 0 {
+            return Ok(Vec::new());
+        }
+        let until = now + self.policy().lease;
+        let lease = NewLease {
+            worker: self.worker(),
+            now,
+            until,
+            reason: &leased_until(until),
+        };
+        let leased = jobs::lease_at_once(self.store(), kind, room.open(), lease).await?;
+        let taken: Vec<Due> = leased.iter().map(Due::of).collect();
+        self.0.turns.note(kind, &taken, false);
+        Ok(leased)
     }
 
     /// Fairly between partitions, the most urgent first.

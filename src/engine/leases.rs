@@ -121,7 +121,26 @@ impl Engine {
 
     /// The same, into room of which some may be spared; says whether more is due.
     pub async fn lease_into(&self, kind: JobKind, room: Room) -> Result<Leased, StoreError> {
-        let mut tx = self.0.store.begin().await?;
+        let all = self.lease_all(kind, room).await?;
+        let mut leased = if all.is_empty() {
+            self.lease_some(kind, room).await?
+        } else {
+            Leased {
+                jobs: all,
+                has_more: false,
+            }
+        };
+        leased
+            .jobs
+            .sort_by_key(|job| (job.priority, job.run_at, job.id));
+        // Only now: a renewal that ran before the commit would not find them and call them lost.
+        self.0.held.add(&leased.jobs);
+        Ok(leased)
+    }
+
+    /// The same, choosing between what is due.
+    async fn lease_some(&self, kind: JobKind, room: Room) -> Result<Leased, StoreError> {
+        let mut tx = self.0.store.begin_claiming().await?;
         let now = self.0.clock.now();
         let claimed = self.claim(&mut tx, kind, room, now).await?;
         let has_more = claimed.has_more;
@@ -130,14 +149,11 @@ impl Engine {
             return Ok(Leased { jobs, has_more });
         }
         let until = now + self.0.policy.lease;
-        let mut leased = jobs::lease(&mut tx, &claimed.jobs, self.worker(), until, now).await?;
-        leased.sort_by_key(|job| (job.priority, job.run_at, job.id));
+        let leased = jobs::lease(&mut tx, &claimed.jobs, self.worker(), until, now).await?;
         let history: Vec<NewEvent> = leased.iter().map(leased_event).collect();
         events::append(&mut tx, &history).await?;
         // An answer that is lost here leaves leases that nobody renews: they lapse and are swept.
         tx.commit().await?;
-        // Only now: a renewal that ran before the commit would not find them and call them lost.
-        self.0.held.add(&leased);
         Ok(Leased {
             jobs: leased,
             has_more,
@@ -211,6 +227,11 @@ fn leased_event(job: &Job) -> NewEvent {
         state: JobState::Running,
         attempt: job.attempt,
         worker: job.lease.as_ref().map(|lease| lease.worker.clone()),
-        reason: format!("leased until {}", until.to_rfc3339()),
+        reason: leased_until(until),
     }
+}
+
+/// What the history of a leased job says.
+pub(super) fn leased_until(until: DateTime<Utc>) -> String {
+    format!("leased until {}", until.to_rfc3339())
 }

@@ -179,7 +179,7 @@ impl Dispatcher {
     }
 
     async fn next_due(&self) -> Option<DateTime<Utc>> {
-        let mut tx = self.engine.store().read().await.ok()?;
+        let mut tx = self.engine.store().read_claiming().await.ok()?;
         jobs::next_run_at(&mut tx, self.kind).await.ok()?
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::columns::{Column, Rows};
 use super::statement::statements;
-use super::{CHUNK_ROWS_MAX, Statement, StoreError, Timestamp, Tx, in_time, on_both, words};
+use super::{CHUNK_ROWS_MAX, Statement, Store, StoreError, Timestamp, Tx, in_time, on_both, words};
 use crate::domain::job::{Job, JobState, LeaseHold, Priority};
 
 /// Counting stops here: a dashboard wants to know that there are many, not how many exactly.
@@ -41,6 +41,13 @@ macro_rules! due_of_all {
             ") AS bulk) AS due \
              WHERE NOT EXISTS (SELECT 1 FROM queues WHERE kind = $1 AND paused_at IS NOT NULL) LIMIT $3"
         )
+    };
+}
+
+/// What a lease changes, besides naming whose it is and until when.
+macro_rules! leased {
+    () => {
+        "state = 'running', version = version + 1, attempt = attempt + 1, lease_epoch = lease_epoch + 1, note = 'leased'"
     };
 }
 
@@ -103,6 +110,22 @@ statements! {
     OLDEST_DUE = "SELECT (SELECT run_at FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND run_at <= $3 \
                   ORDER BY run_at LIMIT 1)";
 }
+
+/// On Postgres only, where a journey costs more than the work: finds what is due, leases it and notes it, unless there
+/// are as many as `$3`. Nobody needs to choose between fewer.
+const LEASE_AT_ONCE: &str = concat!(
+    "WITH due (job_id, whose) AS (",
+    due_of_all!(" FOR UPDATE SKIP LOCKED"),
+    "), leased AS (UPDATE jobs SET ",
+    leased!(),
+    ", lease_worker = $4, lease_until = $5, updated_at = $2 FROM due \
+     WHERE id = due.job_id AND (SELECT COUNT(*) FROM due) < $3 RETURNING ",
+    job_columns!(),
+    "), noted AS (INSERT INTO job_events (job_id, version, occurred_at, event, state, attempt, worker, reason) \
+     SELECT id, version, updated_at, 'leased', state, attempt, lease_worker, $6 FROM leased) SELECT ",
+    job_columns!(),
+    " FROM leased"
+);
 
 /// On Postgres only, where several daemons look at the same limit.
 const LOCK_KIND: &str = "SELECT pg_advisory_xact_lock(hashtext('clearday jobs'), hashtext($1))";
@@ -269,6 +292,16 @@ pub struct Due {
     pub partition: String,
 }
 
+impl Due {
+    /// What it was before somebody leased it.
+    pub fn of(job: &Job) -> Self {
+        Self {
+            id: job.id,
+            partition: job.partition.clone().unwrap_or_default(),
+        }
+    }
+}
+
 impl From<DueRow> for Due {
     fn from(row: DueRow) -> Self {
         Self {
@@ -409,13 +442,53 @@ pub async fn lease(
             Column::Instants(vec![now; ids.len()]),
         ],
         after: concat!(
-            ") UPDATE jobs SET state = 'running', version = version + 1, attempt = attempt + 1, \
-             lease_epoch = lease_epoch + 1, lease_worker = told.worker, lease_until = told.until, note = 'leased', \
+            ") UPDATE jobs SET ",
+            leased!(),
+            ", lease_worker = told.worker, lease_until = told.until, \
              updated_at = told.at FROM told WHERE id = told.job_id AND NULLIF(state, 'ready') IS NULL RETURNING ",
             job_columns!()
         ),
     };
     let leased: Vec<JobRow> = rows.fetch(tx).await?;
+    leased.into_iter().map(TryInto::try_into).collect()
+}
+
+/// A lease that begins.
+#[derive(Clone, Copy, Debug)]
+pub struct NewLease<'a> {
+    /// Who takes it.
+    pub worker: &'a str,
+    /// From now.
+    pub now: DateTime<Utc>,
+    /// Until then.
+    pub until: DateTime<Utc>,
+    /// What its history says.
+    pub reason: &'a str,
+}
+
+/// Leases all that is due of a kind if that is at most `room` jobs, and notes it, in one journey and a transaction of
+/// its own. Otherwise, and always on SQLite, leases nothing: [`lock_due`] says what there is.
+pub async fn lease_at_once(
+    store: &Store,
+    kind: JobKind,
+    room: usize,
+    lease: NewLease<'_>,
+) -> Result<Vec<Job>, StoreError> {
+    let Store::Postgres { claimer, .. } = store else {
+        return Ok(Vec::new());
+    };
+    let leased: Vec<JobRow> = in_time(async {
+        Ok(sqlx::query_as(LEASE_AT_ONCE)
+            .bind(kind.as_str())
+            .bind(Timestamp(lease.now))
+            .bind(bound(room.saturating_add(1)))
+            .bind(lease.worker)
+            .bind(Timestamp(lease.until))
+            .bind(lease.reason)
+            .fetch_all(claimer)
+            .await?)
+    })
+    .await?;
     leased.into_iter().map(TryInto::try_into).collect()
 }
 

@@ -85,6 +85,17 @@ const IDLE_UNTRIED_MAX: Duration = Duration::from_secs(1);
 const KEEPER_CONNECTIONS: u32 = 2;
 /// Prepared statements that a connection keeps: more than there are, since preparing costs more than running.
 const STATEMENTS_KEPT: usize = 500;
+/// Connections for those who look for due jobs: one for each kind.
+const CLAIMER_CONNECTIONS: u32 = 5;
+/// How Postgres is to find due jobs. It chooses a plan once, perhaps while the table is small or before it knows what is in
+/// it; whatever sorts or goes over the whole table then is slow for ever after.
+const BY_INDEX: [(&str, &str); 5] = [
+    ("enable_sort", "off"),
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
 /// SQLite has one writer at a time; another process (a command line) may hold it for a moment.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const SQLITE_READERS_MAX: u32 = 4;
@@ -104,10 +115,12 @@ static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 pub enum Store {
     /// Production.
     Postgres {
-        /// For all but the keepers.
+        /// For all others.
         pool: PgPool,
         /// For what keeps leases: it never waits for those who work.
         keeper: PgPool,
+        /// For those who look for due jobs, by the front of an index and never in another way.
+        claimer: PgPool,
     },
     /// Embedded: one writing connection, so that writers queue instead of failing as busy, and a
     /// few reading ones beside it (WAL).
@@ -188,10 +201,8 @@ impl Store {
     pub async fn prepare(url: &str, connections_max: u32) -> Result<Self, StoreError> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let options = postgres_options(url)?;
-            Ok(Self::Postgres {
-                pool: postgres_pool(connections_max).connect_lazy_with(options.clone()),
-                keeper: postgres_pool(KEEPER_CONNECTIONS).connect_lazy_with(options),
-            })
+            let pool = postgres_pool(connections_max).connect_lazy_with(options.clone());
+            Ok(Self::with_helpers(pool, options))
         } else {
             Self::connect(url, connections_max).await
         }
@@ -202,9 +213,17 @@ impl Store {
         let pool = postgres_pool(connections_max)
             .connect_with(options.clone())
             .await?;
-        // Opened when it is needed: a command line never does.
-        let keeper = postgres_pool(KEEPER_CONNECTIONS).connect_lazy_with(options);
-        Ok(Self::Postgres { pool, keeper })
+        Ok(Self::with_helpers(pool, options))
+    }
+
+    /// The pools for single purposes are opened when they are needed: a command line never does.
+    fn with_helpers(pool: PgPool, options: PgConnectOptions) -> Self {
+        let by_index = options.clone().options(BY_INDEX);
+        Self::Postgres {
+            pool,
+            keeper: postgres_pool(KEEPER_CONNECTIONS).connect_lazy_with(options),
+            claimer: postgres_pool(CLAIMER_CONNECTIONS).connect_lazy_with(by_index),
+        }
     }
 
     async fn connect_sqlite(options: SqliteConnectOptions) -> Result<Self, StoreError> {
@@ -371,6 +390,16 @@ impl Store {
         }
     }
 
+    /// The same for those who look for due jobs.
+    pub async fn begin_claiming(&self) -> Result<Tx, StoreError> {
+        match self {
+            Self::Postgres { claimer, .. } => {
+                in_time(async { Ok(Tx::Postgres(claimer.begin().await?)) }).await
+            }
+            Self::Sqlite { .. } => self.begin().await,
+        }
+    }
+
     async fn begin_writing(
         &self,
         passed: Option<(Arc<dyn Gate>, CommitFate)>,
@@ -383,6 +412,14 @@ impl Store {
                 Tx::Sqlite(SqliteTx::new(transaction, passed))
             }
         })
+    }
+
+    /// Starts a transaction that only reads what is due, and when the next job will be.
+    pub async fn read_claiming(&self) -> Result<Tx, StoreError> {
+        match self {
+            Self::Postgres { .. } => self.begin_claiming().await,
+            Self::Sqlite { .. } => self.read().await,
+        }
     }
 
     /// Starts a transaction that only reads, and sees the database as it was at its first look.
@@ -420,7 +457,12 @@ impl Store {
     /// Closes every connection.
     pub async fn close(&self) {
         match self {
-            Self::Postgres { pool, keeper } => {
+            Self::Postgres {
+                pool,
+                keeper,
+                claimer,
+            } => {
+                claimer.close().await;
                 keeper.close().await;
                 pool.close().await;
             }

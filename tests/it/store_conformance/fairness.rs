@@ -99,13 +99,13 @@ async fn who_has_little_to_do_finds_a_place_beside_a_burst(world: World) {
         into(&engine, LAST_TWO).await,
         ([("little", 2)].into(), true)
     );
-    // Of the last one's partition two run already.
-    assert_eq!(into(&engine, LAST_TWO).await, ([].into(), true));
-    let one_more = Room { free: 3, spared: 2 };
-    assert_eq!(
-        into(&engine, one_more).await,
-        ([("little", 1)].into(), true)
-    );
+    // If one more came, each would have three: nobody takes the place of that one.
+    let last = Room { free: 1, spared: 2 };
+    assert_eq!(into(&engine, last).await, ([("little", 1)].into(), true));
+    insert(&world, "little", 1, Priority::Urgent).await;
+    assert_eq!(into(&engine, last).await, ([].into(), true));
+    insert(&world, "other", 1, Priority::Bulk).await;
+    assert_eq!(into(&engine, last).await, ([("other", 1)].into(), true));
 }
 
 async fn with_nobody_else_due_a_burst_leaves_the_spared_places_free(world: World) {
