@@ -87,9 +87,9 @@ const KEEPER_CONNECTIONS: u32 = 2;
 const STATEMENTS_KEPT: usize = 500;
 /// Connections for those who look for due jobs: one for each kind.
 const CLAIMER_CONNECTIONS: u32 = 5;
-/// How Postgres is to find due jobs. It chooses a plan once, perhaps while the table is small or before it knows what is in
-/// it; whatever sorts or goes over the whole table then is slow for ever after.
-/// What it cannot do without would count as dear, and a dear plan is compiled, which takes longer than all of it.
+/// How Postgres is to find due jobs and lapsed leases. It chooses a plan once, perhaps while the table is small or
+/// before it knows what is in it; one that sorts or goes over the whole table then is slow for ever after. What it
+/// cannot do without would count as dear, and a dear plan is compiled, which takes longer than all of it.
 const BY_INDEX: [(&str, &str); 6] = [
     ("jit", "off"),
     ("enable_sort", "off"),
@@ -220,10 +220,10 @@ impl Store {
 
     /// The pools for single purposes are opened when they are needed: a command line never does.
     fn with_helpers(pool: PgPool, options: PgConnectOptions) -> Self {
-        let by_index = options.clone().options(BY_INDEX);
+        let by_index = options.options(BY_INDEX);
         Self::Postgres {
             pool,
-            keeper: postgres_pool(KEEPER_CONNECTIONS).connect_lazy_with(options),
+            keeper: postgres_pool(KEEPER_CONNECTIONS).connect_lazy_with(by_index.clone()),
             claimer: postgres_pool(CLAIMER_CONNECTIONS).connect_lazy_with(by_index),
         }
     }
