@@ -334,7 +334,7 @@ mod tests {
             (OrderExpiry, "1,", "2, \"later\": 1,", "version: version 2 is not supported; this release reads version 1"),
             (OrderExpiry, "1,", "\"1\",", "version: invalid type: string \"1\", expected u64"),
             (OrderExpiry, "\"version\": 1,", "", "payload: missing field `version`"),
-            (OrderExpiry, "1,", "1, \"orderno\": 1,", "orderno: unknown field `orderno`, expected one of `version`, `order_no`, `expires_at`"),
+            (OrderExpiry, "1,", "1, \"orderno\": 1,", "orderno: unknown field `orderno`, expected one of `version`, `order_no`, `expires_at`, `merchant_id`"),
             (OrderExpiry, "1,", "1, \"version\": 1,", "payload: duplicate field `version`"),
             (OrderExpiry, "\"order_no\": \"SO-20260301-0001\",", "", "payload: missing field `order_no`"),
             (OrderExpiry, "SO-2", "SO 2", "order_no: an order number is printable ASCII without spaces; character 3 is not"),

@@ -20,8 +20,9 @@ use super::scene::{Pace, Scene, Setting};
 use crate::support::house::{eventually, policy};
 use crate::support::sandbox::{cny, reference};
 
-/// Enough that both daemons have some in hand.
-const IN_HAND: usize = 16;
+/// Enough that both daemons have some in hand, and as many as one alone has room for: of its sixteen places two are for
+/// somebody else's work.
+const IN_HAND: usize = 14;
 /// A neighbour judges leases when it has been in touch with the database for as long as one lasts.
 const STEADY: Duration = Duration::from_secs(21);
 const ACCEPTED_AT_ONCE: usize = 500;
