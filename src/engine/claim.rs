@@ -79,6 +79,11 @@ impl Turns {
         turn.clone()
     }
 
+    fn has_backlog(&self, kind: JobKind) -> bool {
+        let turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.get(&kind).is_some_and(|turn| turn.has_backlog)
+    }
+
     fn note(&self, kind: JobKind, taken: &[Due], has_backlog: bool) {
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = turns.entry(kind).or_default();
@@ -98,7 +103,7 @@ impl Turns {
 struct Allowance {
     /// Over all daemons, at most so many at the same time.
     each: Option<usize>,
-    /// How many run: over all daemons if there is a limit, else here.
+    /// How many run over all daemons; counted only where there is a limit.
     running: BTreeMap<String, usize>,
     /// How many run here.
     here: BTreeMap<String, usize>,
@@ -170,7 +175,7 @@ impl Engine {
     ) -> Result<Vec<Job>, StoreError> {
         let now = self.0.clock.now();
         let must_choose =
-            self.policy().partition_concurrency.is_some() || self.0.turns.of(kind, now).has_backlog;
+            self.policy().partition_concurrency.is_some() || self.0.turns.has_backlog(kind);
         if must_choose || room.open() == 0 {
             return Ok(Vec::new());
         }
@@ -252,29 +257,29 @@ impl Engine {
                 partitions.push(due.partition.clone());
             }
         }
-        let candidates = |takes_max: &dyn Fn(&str) -> usize| -> Vec<Candidate> {
-            let candidate = |partition: &String| Candidate {
-                takes_max: takes_max(partition),
-                partition: partition.clone(),
-            };
-            partitions.iter().map(candidate).collect()
-        };
-        let anybody = candidates(&|partition| allowance.of(partition, left.free));
-        let shares = turn.served.shares(&anybody, left.open());
-        let shared: usize = shares.iter().sum();
-        let given: BTreeMap<&str, usize> = partitions
+        if let [only] = partitions.as_slice() {
+            let shared = allowance.of(only, left.open());
+            let share = shared.max(allowance.of_spared(only, left));
+            return Ok(oldest.into_iter().take(share).collect());
+        }
+        let anybody: Vec<Candidate> = partitions
             .iter()
-            .map(String::as_str)
-            .zip(shares.iter().copied())
+            .map(|partition| Candidate {
+                takes_max: allowance.of(partition, left.free),
+                partition: partition.clone(),
+            })
             .collect();
-        let of_spared = |partition: &str| {
-            let given = given.get(partition).copied().unwrap_or(0);
-            allowance.of_spared(partition, left).saturating_sub(given)
-        };
-        let little = candidates(&of_spared);
-        let spared = turn
-            .served
-            .shares(&little, left.free.saturating_sub(shared));
+        let shares = turn.served.shares(&anybody, left.open());
+        let rest = left.free.saturating_sub(shares.iter().sum());
+        let little: Vec<Candidate> = partitions
+            .iter()
+            .zip(&shares)
+            .map(|(partition, share)| Candidate {
+                takes_max: allowance.of_spared(partition, left).saturating_sub(*share),
+                partition: partition.clone(),
+            })
+            .collect();
+        let spared = turn.served.shares(&little, rest);
         let mut chosen = Vec::with_capacity(left.free);
         for (partition, (share, spared)) in partitions.iter().zip(shares.iter().zip(spared)) {
             let share = share.saturating_add(spared);

@@ -26,6 +26,9 @@ macro_rules! job_columns {
 
 /// The front of each priority, as long as the queue is not paused. One priority at a time, so that the walk over the
 /// index starts at the oldest due row and never passes over what is not due.
+///
+/// The pause is read without a lock: a claim must not wait for whoever pauses, nor keep them waiting. A claim that is
+/// under way while its queue is paused may still be committed, as if it had come a moment before.
 macro_rules! due_of_all {
     ($lock:literal) => {
         concat!(

@@ -9,9 +9,6 @@ use super::statement::statements;
 use super::{StoreError, Timestamp, Tx, on_both, words};
 
 statements! {
-    /// A read without a lock: a claim must not wait for whoever pauses, nor keep them waiting. A claim that is under
-    /// way while its queue is paused may still be committed, as if it had come a moment before.
-    IS_PAUSED = "SELECT COUNT(*) FROM queues WHERE kind = $1 AND paused_at IS NOT NULL";
     /// Who pauses first is who is named.
     PAUSE = "INSERT INTO queues (kind, paused_at, paused_by, reason, version, updated_at) VALUES ($1, $2, $3, $4, 1, $2) \
              ON CONFLICT (kind) DO UPDATE SET paused_at = excluded.paused_at, paused_by = excluded.paused_by, \
@@ -31,17 +28,6 @@ pub struct Pause {
     pub paused_by: String,
     /// Why, in their words.
     pub reason: String,
-}
-
-/// Whether jobs of this kind are not to be leased.
-pub async fn is_paused(tx: &mut Tx, kind: JobKind) -> Result<bool, StoreError> {
-    let paused: i64 = on_both!(tx, Db, connection => {
-        sqlx::query_scalar(IS_PAUSED.text::<Db>())
-            .bind(kind.as_str())
-            .fetch_one(connection)
-            .await?
-    });
-    Ok(paused > 0)
 }
 
 /// Pauses a queue; `false` when it was paused already.
