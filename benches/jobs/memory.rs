@@ -4,8 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use clearday::domain::job::JobState;
-use clearday::store::jobs;
+use sqlx::{Connection, PgConnection};
 
 use super::house::{House, KIND, payload, redis_url};
 
@@ -32,7 +31,8 @@ pub(crate) async fn measure(count: usize) {
     BufReader::new(daemon.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
-    while waiting(&house).await < i64::try_from(count).unwrap().min(jobs::COUNT_MAX) {
+    while waiting(&house).await < i64::try_from(count).unwrap() {
+        assert_eq!(daemon.try_wait().unwrap(), None, "the daemon ended");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     println!(
@@ -70,8 +70,9 @@ async fn submit(count: usize) {
 }
 
 async fn waiting(house: &House) -> i64 {
-    let mut tx = house.store.read().await.unwrap();
-    jobs::count_in_state(&mut tx, KIND, JobState::Ready)
+    let mut connection = PgConnection::connect(&house.url).await.unwrap();
+    sqlx::query_scalar("SELECT COUNT(*) FROM jobs WHERE state = 'ready'")
+        .fetch_one(&mut connection)
         .await
         .unwrap()
 }

@@ -17,6 +17,8 @@
 #   CLEARDAY_TEST_REDIS_SERVER        path of `redis-server`
 #   CLEARDAY_TEST_POSTGRES_TEMPLATE   an initialised cluster to copy, because initdb takes seconds
 #   CLEARDAY_TEST_SCRATCH             where they keep their data; the clean-up ends strays in here
+# Read:
+#   CLEARDAY_TEST_DURABLE=1           Postgres waits for the disk, as benchmarks need it
 
 # Ports are drawn below the range the kernel hands to outgoing connections (32768 and up), so a
 # server that is restarted on its port does not find it lent to somebody else meanwhile.
@@ -171,7 +173,7 @@ timezone = 'UTC'
 log_timezone = 'UTC'
 CONF
     # Benchmarks ask for what production pays.
-    if [[ ${CLEARDAY_SERVERS_DURABLE:-} != 1 ]]; then
+    if [[ ${CLEARDAY_TEST_DURABLE:-} != 1 ]]; then
         printf 'fsync = off\nfull_page_writes = off\n' >>"$template/postgresql.conf"
     fi
     export CLEARDAY_TEST_POSTGRES_TEMPLATE=$template

@@ -4,21 +4,19 @@
 //! backlog, or a limit per partition, does it matter whose work they are. Some of the room may be spared for those of
 //! whom little runs here, so that who has little to do finds a place at once and waits for nobody else's runs to end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use chrono::{DateTime, Utc};
 use clearday_jobs::{JobId, JobKind};
 
 use super::Engine;
-use super::leases::leased_until;
 use crate::domain::fairness::{Candidate, Served};
 use crate::domain::job::{Job, Priority};
 use crate::store::jobs::{Claim, Due, NewLease};
 use crate::store::{StoreError, Tx, jobs};
 
 /// Partitions looked at per claim. Where there are more, the next claim goes on with the next ones.
-const PARTITIONS_MAX: usize = 64;
+const PARTITIONS_MAX: usize = 32;
 
 /// How many jobs a daemon can start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +40,7 @@ impl Room {
         self.free.saturating_sub(self.spared)
     }
 
-    const fn after(self, taken: usize) -> Self {
+    pub(super) const fn after(self, taken: usize) -> Self {
         Self {
             free: self.free.saturating_sub(taken),
             spared: self.spared,
@@ -50,19 +48,21 @@ impl Room {
     }
 }
 
-/// What a claim found.
-pub(super) struct Claimed {
-    /// What is taken.
-    pub(super) jobs: Vec<JobId>,
+/// What one attempt came to.
+pub(super) struct Taken {
+    /// What is leased.
+    pub(super) jobs: Vec<Job>,
     /// Whether more is due than that.
     pub(super) has_more: bool,
+    /// Whether another attempt may find something for the room that is left.
+    pub(super) may_find_more: bool,
 }
 
 /// By kind, who was served lately and whose turn it is to be looked at.
 #[derive(Debug, Default)]
 pub(super) struct Turns(Mutex<BTreeMap<JobKind, Turn>>);
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Turn {
     served: Served,
     /// The first partition of the next look.
@@ -72,30 +72,19 @@ struct Turn {
 }
 
 impl Turns {
-    fn of(&self, kind: JobKind, now: DateTime<Utc>) -> Turn {
+    fn with<R>(&self, kind: JobKind, look: impl FnOnce(&mut Turn) -> R) -> R {
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = turns.entry(kind).or_default();
-        turn.served.fade(now);
-        turn.clone()
+        look(turns.entry(kind).or_default())
     }
 
-    fn has_backlog(&self, kind: JobKind) -> bool {
-        let turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.get(&kind).is_some_and(|turn| turn.has_backlog)
-    }
-
-    fn note(&self, kind: JobKind, taken: &[Due], has_backlog: bool) {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = turns.entry(kind).or_default();
-        turn.has_backlog = has_backlog;
-        for (partition, count) in counts(taken) {
-            turn.served.note(partition, count);
-        }
-    }
-
-    fn look_from(&self, kind: JobKind, from: String) {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.entry(kind).or_default().from = from;
+    fn note(&self, kind: JobKind, taken: &[Job], has_backlog: bool) {
+        self.with(kind, |turn| {
+            turn.has_backlog = has_backlog;
+            for job in taken {
+                turn.served
+                    .note(job.partition.as_deref().unwrap_or_default(), 1);
+            }
+        });
     }
 }
 
@@ -130,217 +119,199 @@ impl Allowance {
         let little = each.unwrap_or(0).saturating_sub(here);
         self.of(partition, room.free).min(little)
     }
-
-    fn take(&mut self, taken: &[Due]) {
-        for (partition, count) in counts(taken) {
-            for running in [&mut self.running, &mut self.here] {
-                let running = running.entry(partition.to_owned()).or_default();
-                *running = running.saturating_add(count);
-            }
-        }
-    }
 }
 
 impl Engine {
-    /// Locks due jobs of a kind, as many as there is room for, to be leased in the same transaction.
-    pub(super) async fn claim(
-        &self,
-        tx: &mut Tx,
-        kind: JobKind,
-        room: Room,
-        now: DateTime<Utc>,
-    ) -> Result<Claimed, StoreError> {
-        let oldest = jobs::lock_due(tx, kind, now, room.free).await?;
-        let fits = oldest.len() < room.free && oldest.len() <= room.open();
-        let seen = oldest.len();
-        let taken = if oldest.is_empty() || (fits && self.policy().partition_concurrency.is_none())
-        {
-            oldest
-        } else {
-            self.share_out(tx, kind, room, now).await?
-        };
-        let has_more = seen == room.free || taken.len() < seen;
-        self.0.turns.note(kind, &taken, has_more);
-        Ok(Claimed {
-            has_more,
-            jobs: taken.into_iter().map(|due| due.id).collect(),
-        })
-    }
-
     /// Leases all that is due where nobody needs to choose; nothing where somebody might.
     pub(super) async fn lease_all(
         &self,
         kind: JobKind,
         room: Room,
     ) -> Result<Vec<Job>, StoreError> {
-        let now = self.0.clock.now();
-        let must_choose =
-            self.policy().partition_concurrency.is_some() || self.0.turns.has_backlog(kind);
-        if must_choose || room.open() == 0 {
+        if self.must_choose(kind) || room.open() == 0 {
             return Ok(Vec::new());
         }
-        let until = now + self.policy().lease;
-        let lease = NewLease {
-            worker: self.worker(),
-            now,
-            until,
-            reason: &leased_until(until),
-        };
-        let leased = jobs::lease_at_once(self.store(), kind, room.open(), lease).await?;
-        let taken: Vec<Due> = leased.iter().map(Due::of).collect();
-        self.0.turns.note(kind, &taken, false);
+        let leased =
+            jobs::lease_at_once(self.store(), kind, room.open(), &self.new_lease()).await?;
+        self.0.turns.note(kind, &leased, false);
         Ok(leased)
     }
 
-    /// Fairly between partitions, the most urgent first.
-    async fn share_out(
-        &self,
-        tx: &mut Tx,
-        kind: JobKind,
-        room: Room,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Due>, StoreError> {
-        let mut allowance = self.allowance(tx, kind).await?;
-        let mut taken: Vec<Due> = Vec::new();
+    /// Leases due jobs of a kind: all where there is room for them, else of the most urgent priority of which any may
+    /// be taken, fairly between partitions. Jobs change hands in one statement; what was looked at before may be gone.
+    pub(super) async fn lease_some(&self, kind: JobKind, room: Room) -> Result<Taken, StoreError> {
+        let is_limited = self.policy().partition_concurrency.is_some();
+        let mut tx = if is_limited {
+            // Between the count of what runs and the lease nobody else may take any.
+            let mut tx = self.store().begin_claiming().await?;
+            jobs::lock_kind(&mut tx, kind).await?;
+            tx
+        } else {
+            self.store().claiming_apart().await?
+        };
+        let taken = self.take(&mut tx, kind, room).await?;
+        if !taken.jobs.is_empty() {
+            // An answer that is lost here leaves leases that nobody renews: they lapse and are swept.
+            tx.commit().await?;
+        }
+        self.0.turns.note(kind, &taken.jobs, taken.has_more);
+        Ok(taken)
+    }
+
+    /// Whether a limit or a backlog makes it matter whose work is taken.
+    fn must_choose(&self, kind: JobKind) -> bool {
+        self.policy().partition_concurrency.is_some()
+            || self.0.turns.with(kind, |turn| turn.has_backlog)
+    }
+
+    async fn take(&self, tx: &mut Tx, kind: JobKind, room: Room) -> Result<Taken, StoreError> {
+        let lease = self.new_lease();
+        let due = jobs::due(tx, kind, lease.now, room.free).await?;
+        let seen = due.len();
+        if !self.must_choose(kind) && seen < room.free && seen <= room.open() {
+            let ids: Vec<JobId> = due.iter().map(|due| due.id).collect();
+            return Ok(Taken {
+                jobs: jobs::lease_these(tx, &ids, &lease).await?,
+                has_more: false,
+                may_find_more: false,
+            });
+        }
         for priority in Priority::ALL {
-            let left = room.after(taken.len());
-            if left.free == 0 {
-                break;
-            }
+            let now = lease.now;
             let claim = Claim {
                 kind,
                 priority,
                 now,
             };
-            let oldest = jobs::lock_due_of_priority(tx, claim, left.free).await?;
-            if oldest.is_empty() {
+            let (these, others): (Vec<&Due>, Vec<&Due>) =
+                due.iter().partition(|due| due.priority == priority);
+            if these.is_empty() {
                 continue;
             }
-            let chosen = self
-                .share_out_priority(tx, claim, left, oldest, &allowance)
-                .await?;
-            allowance.take(&chosen);
-            taken.extend(chosen);
+            let shares = self.shares(tx, claim, room, &these).await?;
+            if shares.is_empty() {
+                continue;
+            }
+            let jobs = jobs::lease_shares(tx, claim, &shares, &lease).await?;
+            let meant: usize = shares.iter().map(|(_, share)| share).sum();
+            return Ok(Taken {
+                has_more: seen >= room.free || jobs.len() < seen,
+                may_find_more: jobs.len() < meant
+                    || others.iter().any(|due| due.priority > priority),
+                jobs,
+            });
         }
-        Ok(taken)
+        Ok(Taken {
+            jobs: Vec::new(),
+            has_more: seen > 0,
+            may_find_more: false,
+        })
+    }
+
+    fn new_lease(&self) -> NewLease<'_> {
+        let now = self.0.clock.now();
+        let until = now + self.policy().lease;
+        NewLease {
+            worker: self.worker(),
+            now,
+            until,
+            reason: format!("leased until {}", until.to_rfc3339()),
+        }
     }
 
     async fn allowance(&self, tx: &mut Tx, kind: JobKind) -> Result<Allowance, StoreError> {
         let each = self.policy().partition_concurrency;
-        let here = self.0.held.by_partition(kind);
         let running = if each.is_none() {
             BTreeMap::new()
         } else {
-            jobs::lock_kind(tx, kind).await?;
             jobs::running(tx, kind).await?.into_iter().collect()
         };
         Ok(Allowance {
             each,
             running,
-            here,
+            here: self.0.held.by_partition(kind),
         })
     }
 
-    /// A fair choice for the room that is left. What a partition leaves free goes to the oldest.
-    async fn share_out_priority(
+    /// How much of each partition's work is to be taken, where it is any.
+    async fn shares(
         &self,
         tx: &mut Tx,
         claim: Claim,
-        left: Room,
-        oldest: Vec<Due>,
-        allowance: &Allowance,
-    ) -> Result<Vec<Due>, StoreError> {
-        let turn = self.0.turns.of(claim.kind, claim.now);
-        let mut partitions = self.due_partitions(tx, claim, &turn.from).await?;
-        for due in &oldest {
+        room: Room,
+        oldest: &[&Due],
+    ) -> Result<Vec<(String, usize)>, StoreError> {
+        let allowance = self.allowance(tx, claim.kind).await?;
+        let mut partitions = self.due_partitions(tx, claim).await?;
+        for due in oldest {
             if !partitions.contains(&due.partition) {
                 partitions.push(due.partition.clone());
             }
         }
-        if let [only] = partitions.as_slice() {
-            let shared = allowance.of(only, left.open());
-            let share = shared.max(allowance.of_spared(only, left));
-            return Ok(oldest.into_iter().take(share).collect());
-        }
-        let anybody: Vec<Candidate> = partitions
-            .iter()
-            .map(|partition| Candidate {
-                takes_max: allowance.of(partition, left.free),
-                partition: partition.clone(),
-            })
-            .collect();
-        let shares = turn.served.shares(&anybody, left.open());
-        let rest = left.free.saturating_sub(shares.iter().sum());
-        let little: Vec<Candidate> = partitions
-            .iter()
-            .zip(&shares)
-            .map(|(partition, share)| Candidate {
-                takes_max: allowance.of_spared(partition, left).saturating_sub(*share),
-                partition: partition.clone(),
-            })
-            .collect();
-        let spared = turn.served.shares(&little, rest);
-        let mut chosen = Vec::with_capacity(left.free);
-        for (partition, (share, spared)) in partitions.iter().zip(shares.iter().zip(spared)) {
-            let share = share.saturating_add(spared);
-            if share > 0 {
-                chosen.extend(jobs::lock_due_of_partition(tx, claim, partition, share).await?);
-            }
-        }
-        fill_up(&mut chosen, oldest, left.open(), allowance);
-        Ok(chosen)
+        let shares = self.0.turns.with(claim.kind, |turn| {
+            turn.served.fade(claim.now);
+            share_out(&turn.served, partitions, room, &allowance)
+        });
+        Ok(shares)
     }
 
     /// The partitions with due work that are looked at now; the next look goes on behind them.
-    async fn due_partitions(
-        &self,
-        tx: &mut Tx,
-        claim: Claim,
-        from: &str,
-    ) -> Result<Vec<String>, StoreError> {
+    async fn due_partitions(&self, tx: &mut Tx, claim: Claim) -> Result<Vec<String>, StoreError> {
         let wanted = PARTITIONS_MAX.saturating_add(1);
-        let mut fronts = jobs::partitions(tx, claim, from, wanted).await?;
+        let from = self.0.turns.with(claim.kind, |turn| turn.from.clone());
+        let mut fronts = jobs::partitions(tx, claim, &from, wanted).await?;
         let is_round = fronts.len() < wanted && !from.is_empty();
         if is_round {
             let missing = wanted.saturating_sub(fronts.len());
             let begun = jobs::partitions(tx, claim, "", missing).await?;
-            fronts.extend(begun.into_iter().filter(|(name, _)| name.as_str() < from));
+            fronts.extend(begun.into_iter().filter(|(name, _)| *name < from));
         }
         let next = if fronts.len() == wanted {
             fronts.pop().map(|(name, _)| name)
         } else {
             None
         };
-        self.0.turns.look_from(claim.kind, next.unwrap_or_default());
+        self.0
+            .turns
+            .with(claim.kind, |turn| turn.from = next.unwrap_or_default());
         let due = fronts.into_iter().filter(|(_, is_due)| *is_due);
         Ok(due.map(|(name, _)| name).collect())
     }
 }
 
-/// Takes the oldest into the room that is open to anybody.
-fn fill_up(chosen: &mut Vec<Due>, oldest: Vec<Due>, left: usize, allowance: &Allowance) {
-    let known: BTreeSet<JobId> = chosen.iter().map(|due| due.id).collect();
-    let mut taken: BTreeMap<String, usize> = counts(chosen)
+/// How many jobs of each partition fill the room, where it is any: the spared places only with those of whom little
+/// runs here.
+fn share_out(
+    served: &Served,
+    partitions: Vec<String>,
+    room: Room,
+    allowance: &Allowance,
+) -> Vec<(String, usize)> {
+    let anybody: Vec<Candidate> = partitions
         .into_iter()
-        .map(|(partition, count)| (partition.to_owned(), count))
+        .map(|partition| Candidate {
+            takes_max: allowance.of(&partition, room.free),
+            partition,
+        })
         .collect();
-    for due in oldest {
-        if chosen.len() >= left {
-            return;
-        }
-        let count = taken.entry(due.partition.clone()).or_default();
-        if !known.contains(&due.id) && *count < allowance.of(&due.partition, left) {
-            *count = count.saturating_add(1);
-            chosen.push(due);
-        }
-    }
-}
-
-fn counts(due: &[Due]) -> BTreeMap<&str, usize> {
-    let mut counts = BTreeMap::new();
-    for one in due {
-        let count: &mut usize = counts.entry(one.partition.as_str()).or_default();
-        *count = count.saturating_add(1);
-    }
-    counts
+    let shares = served.shares(&anybody, room.open());
+    let rest = room.free.saturating_sub(shares.iter().sum());
+    let little: Vec<Candidate> = anybody
+        .iter()
+        .zip(&shares)
+        .map(|(candidate, share)| Candidate {
+            takes_max: allowance
+                .of_spared(&candidate.partition, room)
+                .saturating_sub(*share),
+            partition: candidate.partition.clone(),
+        })
+        .collect();
+    let spared = served.shares(&little, rest);
+    let both = shares.iter().zip(spared);
+    let shares = both.map(|(share, spared)| share.saturating_add(spared));
+    let partitions = anybody.into_iter().map(|candidate| candidate.partition);
+    partitions
+        .zip(shares)
+        .filter(|(_, share)| *share > 0)
+        .collect()
 }

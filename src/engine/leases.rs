@@ -8,9 +8,8 @@ use clearday_jobs::{JobId, JobKind};
 
 use super::Engine;
 use super::claim::Room;
-use crate::domain::job::{Job, JobEvent, JobState};
-use crate::store::events::NewEvent;
-use crate::store::{StoreError, daemons, events, jobs};
+use crate::domain::job::{Job, JobEvent};
+use crate::store::{StoreError, daemons, jobs};
 
 const RELEASE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -57,12 +56,15 @@ impl HeldLeases {
     /// How many jobs of a kind are held, by partition.
     pub(super) fn by_partition(&self, kind: JobKind) -> BTreeMap<String, usize> {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut counts = BTreeMap::new();
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for lease in held.values().filter(|lease| lease.kind == kind) {
-            let count: &mut usize = counts.entry(lease.partition.clone()).or_default();
+            let count = counts.entry(&lease.partition).or_default();
             *count = count.saturating_add(1);
         }
-        counts
+        let named = counts.into_iter();
+        named
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect()
     }
 }
 
@@ -121,43 +123,34 @@ impl Engine {
 
     /// The same, into room of which some may be spared; says whether more is due.
     pub async fn lease_into(&self, kind: JobKind, room: Room) -> Result<Leased, StoreError> {
-        let all = self.lease_all(kind, room).await?;
-        let mut leased = if all.is_empty() {
-            self.lease_some(kind, room).await?
-        } else {
-            Leased {
-                jobs: all,
-                has_more: false,
-            }
+        let mut leased = Leased {
+            jobs: self.lease_all(kind, room).await?,
+            has_more: false,
         };
+        self.0.held.add(&leased.jobs);
+        let mut may_find_more = leased.jobs.is_empty();
+        while may_find_more {
+            let left = room.after(leased.jobs.len());
+            match self.lease_some(kind, left).await {
+                Ok(taken) => {
+                    // Only now: a renewal that ran before the commit would not find them and call them lost.
+                    self.0.held.add(&taken.jobs);
+                    may_find_more = taken.may_find_more && taken.jobs.len() < left.free;
+                    leased.has_more = taken.has_more;
+                    leased.jobs.extend(taken.jobs);
+                }
+                Err(error) if leased.jobs.is_empty() => return Err(error),
+                // What is leased is carried out; the next look meets the same fault.
+                Err(_) => {
+                    leased.has_more = true;
+                    break;
+                }
+            }
+        }
         leased
             .jobs
             .sort_by_key(|job| (job.priority, job.run_at, job.id));
-        // Only now: a renewal that ran before the commit would not find them and call them lost.
-        self.0.held.add(&leased.jobs);
         Ok(leased)
-    }
-
-    /// The same, choosing between what is due.
-    async fn lease_some(&self, kind: JobKind, room: Room) -> Result<Leased, StoreError> {
-        let mut tx = self.0.store.begin_claiming().await?;
-        let now = self.0.clock.now();
-        let claimed = self.claim(&mut tx, kind, room, now).await?;
-        let has_more = claimed.has_more;
-        if claimed.jobs.is_empty() {
-            let jobs = Vec::new();
-            return Ok(Leased { jobs, has_more });
-        }
-        let until = now + self.0.policy.lease;
-        let leased = jobs::lease(&mut tx, &claimed.jobs, self.worker(), until, now).await?;
-        let history: Vec<NewEvent> = leased.iter().map(leased_event).collect();
-        events::append(&mut tx, &history).await?;
-        // An answer that is lost here leaves leases that nobody renews: they lapse and are swept.
-        tx.commit().await?;
-        Ok(Leased {
-            jobs: leased,
-            has_more,
-        })
     }
 
     /// Extends every lease this process holds, and notes that the database answers and that this daemon is at work.
@@ -212,26 +205,4 @@ impl Engine {
         tx.commit().await?;
         Ok(handed_back)
     }
-}
-
-fn leased_event(job: &Job) -> NewEvent {
-    let until = job
-        .lease
-        .as_ref()
-        .map_or(job.updated_at, |lease| lease.until);
-    NewEvent {
-        job_id: job.id,
-        version: job.version,
-        occurred_at: job.updated_at,
-        event: JobEvent::Lease.as_str(),
-        state: JobState::Running,
-        attempt: job.attempt,
-        worker: job.lease.as_ref().map(|lease| lease.worker.clone()),
-        reason: leased_until(until),
-    }
-}
-
-/// What the history of a leased job says.
-pub(super) fn leased_until(until: DateTime<Utc>) -> String {
-    format!("leased until {}", until.to_rfc3339())
 }

@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use clearday_jobs::{JobId, JobKind};
-use sqlx::{FromRow, QueryBuilder};
+use sqlx::{FromRow, QueryBuilder, SqliteConnection};
 use uuid::Uuid;
 
 use super::columns::{Column, Rows};
@@ -32,17 +32,31 @@ macro_rules! job_columns {
 macro_rules! due_of_all {
     ($lock:literal) => {
         concat!(
-            "SELECT id, partition_key FROM (SELECT * FROM (SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = 1 \
-             AND state = 'ready' AND run_at <= $2 ORDER BY run_at, id LIMIT $3",
+            "SELECT id, partition_key, priority FROM (SELECT * FROM (SELECT id, partition_key, priority FROM jobs \
+             WHERE kind = $1 AND priority = 1 AND state = 'ready' AND run_at <= $2 ORDER BY run_at, id LIMIT $3",
             $lock,
-            ") AS urgent UNION ALL SELECT * FROM (SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = 2 \
-             AND state = 'ready' AND run_at <= $2 ORDER BY run_at, id LIMIT $3",
+            ") AS urgent UNION ALL SELECT * FROM (SELECT id, partition_key, priority FROM jobs WHERE kind = $1 \
+             AND priority = 2 AND state = 'ready' AND run_at <= $2 ORDER BY run_at, id LIMIT $3",
             $lock,
-            ") AS normal UNION ALL SELECT * FROM (SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = 3 \
-             AND state = 'ready' AND run_at <= $2 ORDER BY run_at, id LIMIT $3",
+            ") AS normal UNION ALL SELECT * FROM (SELECT id, partition_key, priority FROM jobs WHERE kind = $1 \
+             AND priority = 3 AND state = 'ready' AND run_at <= $2 ORDER BY run_at, id LIMIT $3",
             $lock,
-            ") AS bulk) AS due \
-             WHERE NOT EXISTS (SELECT 1 FROM queues WHERE kind = $1 AND paused_at IS NOT NULL) LIMIT $3"
+            ") AS bulk) AS due WHERE NOT EXISTS (SELECT 1 FROM queues WHERE kind = $1 AND paused_at IS NOT NULL)"
+        )
+    };
+}
+
+/// From the partition's own front, and not by passing over the due work of all others: written so that only the index
+/// by partition has this order, whatever the database knows of what is in the table.
+macro_rules! due_of_partition {
+    ($limit:literal, $partition:literal) => {
+        concat!(
+            "SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND partition_key >= ",
+            $partition,
+            " AND (partition_key, run_at) <= (",
+            $partition,
+            ", $3) ORDER BY partition_key, run_at, id LIMIT ",
+            $limit
         )
     };
 }
@@ -55,17 +69,11 @@ macro_rules! leased {
 }
 
 statements! {
-    DUE_OF_ALL = due_of_all!(""), locking due_of_all!(" FOR UPDATE SKIP LOCKED");
-    /// Of one priority.
-    DUE = "SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND run_at <= $3 \
-           ORDER BY run_at, id LIMIT $4", postgres " FOR UPDATE SKIP LOCKED";
-    /// From the partition's own front, and not by passing over the due work of all others: written so that only the
-    /// index by partition has this order, whatever the database knows of what is in the table.
-    DUE_OF_PARTITION = "SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' \
-                        AND partition_key >= $5 AND (partition_key, run_at) <= ($5, $3) \
-                        ORDER BY partition_key, run_at, id LIMIT $4", postgres " FOR UPDATE SKIP LOCKED";
+    DUE_OF_ALL = due_of_all!("");
+    /// See [`LEASE_SHARES`].
+    DUE_OF_PARTITION = due_of_partition!("$4", "$5");
     /// From the front of one partition to the front of the next, over the index, at most so many steps; the last
-    /// column says whether its front is due.
+    /// column says whether its front is due. On Postgres one look at the index tells both.
     PARTITIONS = "WITH RECURSIVE fronts (partition_key, step) AS ( \
                   SELECT * FROM (SELECT partition_key, 1 FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' \
                   AND partition_key >= $3 ORDER BY partition_key LIMIT 1) AS first \
@@ -77,7 +85,14 @@ statements! {
                   SELECT partition_key, COALESCE((SELECT front.run_at FROM jobs AS front WHERE front.kind = $1 \
                   AND front.priority = $2 AND front.state = 'ready' AND front.partition_key >= fronts.partition_key \
                   ORDER BY front.partition_key, front.run_at LIMIT 1) <= $5, FALSE) \
-                  FROM fronts WHERE partition_key IS NOT NULL ORDER BY partition_key";
+                  FROM fronts WHERE partition_key IS NOT NULL ORDER BY partition_key",
+                  postgres_instead "WITH RECURSIVE fronts (partition_key, run_at, step) AS ( \
+                  (SELECT partition_key, run_at, 1 FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' \
+                  AND partition_key >= $3 ORDER BY partition_key, run_at LIMIT 1) \
+                  UNION ALL SELECT next.partition_key, next.run_at, fronts.step + 1 FROM fronts CROSS JOIN LATERAL ( \
+                  SELECT partition_key, run_at FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' \
+                  AND partition_key > fronts.partition_key ORDER BY partition_key, run_at LIMIT 1) AS next \
+                  WHERE fronts.step < $4) SELECT partition_key, run_at <= $5 FROM fronts ORDER BY partition_key";
     RUNNING = "SELECT partition_key, COUNT(*) FROM jobs WHERE state IN ('running', 'cancelling') AND kind = $1 \
                GROUP BY partition_key ORDER BY partition_key";
     /// The earliest instant at which a waiting job of this kind may run, as long as its queue is not paused; one
@@ -114,22 +129,41 @@ statements! {
                   ORDER BY run_at LIMIT 1)";
 }
 
-/// On Postgres only, where a journey costs more than the work: finds what is due, leases it and notes it, unless there
-/// are as many as `$3`. Nobody needs to choose between fewer.
-const LEASE_AT_ONCE: &str = concat!(
-    "WITH due (job_id, whose) AS (",
-    due_of_all!(" FOR UPDATE SKIP LOCKED"),
-    "), leased AS (UPDATE jobs SET ",
-    leased!(),
-    ", lease_worker = $4, lease_until = $5, updated_at = $2 FROM due \
-     WHERE id = due.job_id AND (SELECT COUNT(*) FROM due) < $3 RETURNING ",
-    job_columns!(),
-    "), noted AS (INSERT INTO job_events (job_id, version, occurred_at, event, state, attempt, worker, reason) \
-     SELECT id, version, updated_at, 'leased', state, attempt, lease_worker, $6 FROM leased) SELECT ",
-    job_columns!(),
-    " FROM leased"
-);
+/// On Postgres only, where a journey costs more than the work: leases what `due` names and notes it.
+macro_rules! leasing {
+    ($due:expr, now $now:literal, worker $worker:literal, until $until:literal, reason $reason:literal) => {
+        concat!(
+            "WITH ", $due, ", leased AS (UPDATE jobs SET ", leased!(), ", lease_worker = ", $worker, ", lease_until = ", $until,
+            ", updated_at = ", $now, " FROM due WHERE id = due.job_id RETURNING ", job_columns!(),
+            "), noted AS (INSERT INTO job_events (job_id, version, occurred_at, event, state, attempt, worker, reason) \
+             SELECT id, version, updated_at, 'leased', state, attempt, lease_worker, ", $reason, " FROM leased) SELECT ",
+            job_columns!(), " FROM leased"
+        )
+    };
+}
 
+/// What is due, unless there are as many as `$3`. Nobody needs to choose between fewer.
+const LEASE_AT_ONCE: &str = leasing!(
+    concat!(
+        "found AS (", due_of_all!(" FOR UPDATE SKIP LOCKED"),
+        "), due (job_id) AS (SELECT id FROM found WHERE (SELECT COUNT(*) FROM found) < $3)"
+    ),
+    now "$2", worker "$4", until "$5", reason "$6"
+);
+/// From the front of each partition its share.
+const LEASE_SHARES: &str = leasing!(
+    concat!(
+        "due (job_id) AS (SELECT front.id FROM UNNEST($4::TEXT[], $5::BIGINT[]) AS told (whose, share) CROSS JOIN LATERAL (",
+        due_of_partition!("told.share", "told.whose"),
+        " FOR UPDATE SKIP LOCKED) AS front)"
+    ),
+    now "$3", worker "$6", until "$7", reason "$8"
+);
+/// These, by their ids alone: a database that knows little of the table might else go over everything that is ready.
+const LEASE_THESE: &str = leasing!(
+    "due (job_id) AS (SELECT id FROM jobs WHERE id = ANY($1) AND NULLIF(state, 'ready') IS NULL FOR UPDATE SKIP LOCKED)",
+    now "$2", worker "$3", until "$4", reason "$5"
+);
 /// On Postgres only, where several daemons look at the same limit.
 const LOCK_KIND: &str = "SELECT pg_advisory_xact_lock(hashtext('clearday jobs'), hashtext($1))";
 /// On Postgres only.
@@ -284,6 +318,7 @@ pub async fn find_by_keys(
 struct DueRow {
     id: Uuid,
     partition_key: String,
+    priority: i16,
 }
 
 /// A due job and whose work it is.
@@ -293,25 +328,24 @@ pub struct Due {
     pub id: JobId,
     /// Whose; empty for nobody's in particular.
     pub partition: String,
+    /// How urgent it is.
+    pub priority: Priority,
 }
 
-impl Due {
-    /// What it was before somebody leased it.
-    pub fn of(job: &Job) -> Self {
-        Self {
-            id: job.id,
-            partition: job.partition.clone().unwrap_or_default(),
-        }
-    }
-}
+impl TryFrom<DueRow> for Due {
+    type Error = StoreError;
 
-impl From<DueRow> for Due {
-    fn from(row: DueRow) -> Self {
-        Self {
+    fn try_from(row: DueRow) -> Result<Self, StoreError> {
+        Ok(Self {
             id: JobId(row.id),
             partition: row.partition_key,
-        }
+            priority: priority_of(row.priority)?,
+        })
     }
+}
+
+fn priority_of(number: i16) -> Result<Priority, StoreError> {
+    Priority::from_i16(number).ok_or_else(|| StoreError::corrupt("priority", number))
 }
 
 /// Which jobs are meant by a claim.
@@ -325,9 +359,9 @@ pub struct Claim {
     pub now: DateTime<Utc>,
 }
 
-/// Up to `limit` due jobs of a kind, or all where there are fewer; none of a queue that is paused. On Postgres they
-/// are locked, and rows that another daemon locked are passed over.
-pub async fn lock_due(
+/// The oldest due jobs of each priority, up to `limit` of each; none of a queue that is paused. Nothing is locked:
+/// somebody else may take them meanwhile.
+pub async fn due(
     tx: &mut Tx,
     kind: JobKind,
     now: DateTime<Utc>,
@@ -341,45 +375,7 @@ pub async fn lock_due(
             .fetch_all(connection)
             .await?
     });
-    Ok(rows.into_iter().map(Into::into).collect())
-}
-
-/// Up to `limit` due jobs of one priority, the oldest first, locked like those of [`lock_due`].
-pub async fn lock_due_of_priority(
-    tx: &mut Tx,
-    claim: Claim,
-    limit: usize,
-) -> Result<Vec<Due>, StoreError> {
-    let rows: Vec<DueRow> = on_both!(tx, Db, connection => {
-        sqlx::query_as(DUE.text::<Db>())
-            .bind(claim.kind.as_str())
-            .bind(claim.priority.as_i16())
-            .bind(Timestamp(claim.now))
-            .bind(bound(limit))
-            .fetch_all(connection)
-            .await?
-    });
-    Ok(rows.into_iter().map(Into::into).collect())
-}
-
-/// Up to `limit` due jobs of one partition, like [`lock_due_of_priority`].
-pub async fn lock_due_of_partition(
-    tx: &mut Tx,
-    claim: Claim,
-    partition: &str,
-    limit: usize,
-) -> Result<Vec<Due>, StoreError> {
-    let rows: Vec<DueRow> = on_both!(tx, Db, connection => {
-        sqlx::query_as(DUE_OF_PARTITION.text::<Db>())
-            .bind(claim.kind.as_str())
-            .bind(claim.priority.as_i16())
-            .bind(Timestamp(claim.now))
-            .bind(bound(limit))
-            .bind(partition)
-            .fetch_all(connection)
-            .await?
-    });
-    Ok(rows.into_iter().map(Into::into).collect())
+    rows.into_iter().map(TryInto::try_into).collect()
 }
 
 /// Up to `limit` partitions with waiting work, from `from` on in the order of their names, each with whether some of
@@ -427,37 +423,8 @@ pub async fn lock_kind(tx: &mut Tx, kind: JobKind) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Leases the given ready jobs, which the caller has locked, to `worker` until `until`, each under the next epoch.
-pub async fn lease(
-    tx: &mut Tx,
-    ids: &[JobId],
-    worker: &str,
-    until: DateTime<Utc>,
-    now: DateTime<Utc>,
-) -> Result<Vec<Job>, StoreError> {
-    // By the ids alone: a database that knows little of the table might else go over everything that is ready.
-    let rows = Rows {
-        before: "WITH told (job_id, worker, until, at) AS (",
-        columns: vec![
-            Column::Uuids(ids.iter().map(|id| id.0).collect()),
-            Column::Texts(vec![worker; ids.len()]),
-            Column::Instants(vec![until; ids.len()]),
-            Column::Instants(vec![now; ids.len()]),
-        ],
-        after: concat!(
-            ") UPDATE jobs SET ",
-            leased!(),
-            ", lease_worker = told.worker, lease_until = told.until, \
-             updated_at = told.at FROM told WHERE id = told.job_id AND NULLIF(state, 'ready') IS NULL RETURNING ",
-            job_columns!()
-        ),
-    };
-    let leased: Vec<JobRow> = rows.fetch(tx).await?;
-    leased.into_iter().map(TryInto::try_into).collect()
-}
-
 /// A lease that begins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct NewLease<'a> {
     /// Who takes it.
     pub worker: &'a str,
@@ -466,16 +433,16 @@ pub struct NewLease<'a> {
     /// Until then.
     pub until: DateTime<Utc>,
     /// What its history says.
-    pub reason: &'a str,
+    pub reason: String,
 }
 
 /// Leases all that is due of a kind if that is at most `room` jobs, and notes it, in one journey and a transaction of
-/// its own. Otherwise, and always on SQLite, leases nothing: [`lock_due`] says what there is.
+/// its own. Otherwise, and always on SQLite, leases nothing: [`due`] says what there is.
 pub async fn lease_at_once(
     store: &Store,
     kind: JobKind,
     room: usize,
-    lease: NewLease<'_>,
+    lease: &NewLease<'_>,
 ) -> Result<Vec<Job>, StoreError> {
     let Store::Postgres { claimer, .. } = store else {
         return Ok(Vec::new());
@@ -487,11 +454,109 @@ pub async fn lease_at_once(
             .bind(bound(room.saturating_add(1)))
             .bind(lease.worker)
             .bind(Timestamp(lease.until))
-            .bind(lease.reason)
+            .bind(&lease.reason)
             .fetch_all(claimer)
             .await?)
     })
     .await?;
+    leased.into_iter().map(TryInto::try_into).collect()
+}
+
+/// Leases so many due jobs of each of these partitions, from its front, each under its next epoch, and notes it. What
+/// another daemon takes at this moment is passed over.
+pub async fn lease_shares(
+    tx: &mut Tx,
+    claim: Claim,
+    shares: &[(String, usize)],
+    lease: &NewLease<'_>,
+) -> Result<Vec<Job>, StoreError> {
+    match tx {
+        Tx::Postgres(transaction) => {
+            let (whose, share): (Vec<&str>, Vec<i64>) = shares
+                .iter()
+                .map(|(partition, share)| (partition.as_str(), bound(*share)))
+                .unzip();
+            let leased = sqlx::query_as(LEASE_SHARES)
+                .bind(claim.kind.as_str())
+                .bind(claim.priority.as_i16())
+                .bind(Timestamp(lease.now))
+                .bind(whose)
+                .bind(share)
+                .bind(lease.worker)
+                .bind(Timestamp(lease.until))
+                .bind(&lease.reason)
+                .fetch_all(&mut **transaction);
+            let leased: Vec<JobRow> = in_time(async { Ok(leased.await?) }).await?;
+            leased.into_iter().map(TryInto::try_into).collect()
+        }
+        Tx::Sqlite(transaction) => {
+            let mut fronts: Vec<JobId> = Vec::new();
+            for (partition, share) in shares {
+                let connection: &mut SqliteConnection = transaction;
+                let front = sqlx::query_scalar(DUE_OF_PARTITION.sqlite)
+                    .bind(claim.kind.as_str())
+                    .bind(claim.priority.as_i16())
+                    .bind(Timestamp(lease.now))
+                    .bind(bound(*share))
+                    .bind(partition)
+                    .fetch_all(connection);
+                let front: Vec<Uuid> = in_time(async { Ok(front.await?) }).await?;
+                fronts.extend(front.into_iter().map(JobId));
+            }
+            lease_these(tx, &fronts, lease).await
+        }
+    }
+}
+
+/// Leases those of the given jobs that are still ready, each under its next epoch, and notes it. What another daemon
+/// takes at this moment is passed over.
+pub async fn lease_these(
+    tx: &mut Tx,
+    ids: &[JobId],
+    lease: &NewLease<'_>,
+) -> Result<Vec<Job>, StoreError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let leased: Vec<JobRow> = if let Tx::Postgres(transaction) = tx {
+        let leased = sqlx::query_as(LEASE_THESE)
+            .bind(ids)
+            .bind(Timestamp(lease.now))
+            .bind(lease.worker)
+            .bind(Timestamp(lease.until))
+            .bind(&lease.reason)
+            .fetch_all(&mut **transaction);
+        in_time(async { Ok(leased.await?) }).await?
+    } else {
+        let told = || Column::Uuids(ids.clone());
+        let leased = Rows {
+            before: "WITH told (job_id, worker, until, at) AS (",
+            columns: vec![
+                told(),
+                Column::Texts(vec![lease.worker; ids.len()]),
+                Column::Instants(vec![lease.until; ids.len()]),
+                Column::Instants(vec![lease.now; ids.len()]),
+            ],
+            after: concat!(
+                ") UPDATE jobs SET ",
+                leased!(),
+                ", lease_worker = told.worker, lease_until = told.until, updated_at = told.at \
+                 FROM told WHERE id = told.job_id AND state = 'ready' RETURNING ",
+                job_columns!()
+            ),
+        };
+        let noted = Rows {
+            before: "WITH told (job_id, reason) AS (",
+            columns: vec![
+                told(),
+                Column::Texts(vec![lease.reason.as_str(); ids.len()]),
+            ],
+            after: ") INSERT INTO job_events (job_id, version, occurred_at, event, state, attempt, worker, reason) \
+                    SELECT id, version, updated_at, 'leased', state, attempt, lease_worker, told.reason \
+                    FROM told JOIN jobs ON id = told.job_id",
+        };
+        let leased = leased.fetch(tx).await?;
+        noted.execute(tx).await?;
+        leased
+    };
     leased.into_iter().map(TryInto::try_into).collect()
 }
 
@@ -860,8 +925,7 @@ impl TryFrom<JobRow> for Job {
         Ok(Self {
             id: JobId(row.id),
             kind: parse("kind", &row.kind)?,
-            priority: Priority::from_i16(row.priority)
-                .ok_or_else(|| StoreError::corrupt("priority", row.priority))?,
+            priority: priority_of(row.priority)?,
             partition: Some(row.partition_key).filter(|partition| !partition.is_empty()),
             idempotency_key: row.idempotency_key,
             payload: row.payload,

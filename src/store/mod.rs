@@ -48,12 +48,14 @@ pub mod watch;
 mod words;
 
 use std::future::Future;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{
@@ -89,8 +91,10 @@ const STATEMENTS_KEPT: usize = 500;
 const CLAIMER_CONNECTIONS: u32 = 5;
 /// How Postgres is to find due jobs and lapsed leases. It chooses a plan once, perhaps while the table is small or
 /// before it knows what is in it; one that sorts or goes over the whole table then is slow for ever after. What it
-/// cannot do without would count as dear, and a dear plan is compiled, which takes longer than all of it.
-const BY_INDEX: [(&str, &str); 6] = [
+/// cannot do without would count as dear, and a dear plan is compiled, which takes longer than all of it. With one way
+/// left there is nothing to plan anew, which takes as long as the look itself.
+const BY_INDEX: [(&str, &str); 7] = [
+    ("plan_cache_mode", "force_generic_plan"),
     ("jit", "off"),
     ("enable_sort", "off"),
     ("enable_seqscan", "off"),
@@ -140,9 +144,38 @@ pub enum Store {
 #[derive(Debug)]
 pub enum Tx {
     /// On Postgres.
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(PgTx),
     /// On SQLite.
     Sqlite(SqliteTx),
+}
+
+/// A connection to Postgres with its statements.
+#[derive(Debug)]
+pub enum PgTx {
+    /// In one transaction.
+    Together(Transaction<'static, Postgres>),
+    /// Each in one of its own: committed when it returns.
+    Apart(PoolConnection<Postgres>),
+}
+
+impl Deref for PgTx {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        match self {
+            Self::Together(transaction) => transaction,
+            Self::Apart(connection) => connection,
+        }
+    }
+}
+
+impl DerefMut for PgTx {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Together(transaction) => transaction,
+            Self::Apart(connection) => connection,
+        }
+    }
 }
 
 /// Runs one body on whichever database the transaction is of: `$db` is the sqlx database type and
@@ -386,7 +419,7 @@ impl Store {
     pub async fn begin_keeping(&self) -> Result<Tx, StoreError> {
         match self {
             Self::Postgres { keeper, .. } => {
-                in_time(async { Ok(Tx::Postgres(keeper.begin().await?)) }).await
+                in_time(async { Ok(Tx::Postgres(PgTx::Together(keeper.begin().await?))) }).await
             }
             Self::Sqlite { .. } => self.begin().await,
         }
@@ -396,7 +429,18 @@ impl Store {
     pub async fn begin_claiming(&self) -> Result<Tx, StoreError> {
         match self {
             Self::Postgres { claimer, .. } => {
-                in_time(async { Ok(Tx::Postgres(claimer.begin().await?)) }).await
+                in_time(async { Ok(Tx::Postgres(PgTx::Together(claimer.begin().await?))) }).await
+            }
+            Self::Sqlite { .. } => self.begin().await,
+        }
+    }
+
+    /// The same, for looks that need not agree and one statement that takes: on Postgres each is committed by itself,
+    /// which saves two journeys.
+    pub async fn claiming_apart(&self) -> Result<Tx, StoreError> {
+        match self {
+            Self::Postgres { claimer, .. } => {
+                in_time(async { Ok(Tx::Postgres(PgTx::Apart(claimer.acquire().await?))) }).await
             }
             Self::Sqlite { .. } => self.begin().await,
         }
@@ -407,7 +451,7 @@ impl Store {
         passed: Option<(Arc<dyn Gate>, CommitFate)>,
     ) -> Result<Tx, StoreError> {
         Ok(match self {
-            Self::Postgres { pool, .. } => Tx::Postgres(pool.begin().await?),
+            Self::Postgres { pool, .. } => Tx::Postgres(PgTx::Together(pool.begin().await?)),
             // Taking the write lock at once keeps a read-then-write from failing half-way.
             Self::Sqlite { writer, .. } => {
                 let transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
@@ -429,7 +473,9 @@ impl Store {
         const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
         let passed = self.enter(Access::Read).await;
         Ok(match self {
-            Self::Postgres { pool, .. } => Tx::Postgres(pool.begin_with(READ).await?),
+            Self::Postgres { pool, .. } => {
+                Tx::Postgres(PgTx::Together(pool.begin_with(READ).await?))
+            }
             Self::Sqlite { readers, .. } => {
                 Tx::Sqlite(SqliteTx::new(readers.begin().await?, passed))
             }
@@ -567,7 +613,8 @@ impl Tx {
     pub async fn commit(self) -> Result<(), StoreError> {
         let gate = in_time(async {
             match self {
-                Self::Postgres(transaction) => transaction.commit().await?,
+                Self::Postgres(PgTx::Together(transaction)) => transaction.commit().await?,
+                Self::Postgres(PgTx::Apart(_)) => {}
                 Self::Sqlite(transaction) => return transaction.commit().await,
             }
             Ok(None)

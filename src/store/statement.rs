@@ -2,12 +2,12 @@
 
 use sqlx::{Postgres, Sqlite};
 
-/// One SQL text, on Postgres with what locks rows (`FOR UPDATE SKIP LOCKED`).
+/// One SQL text, on Postgres with what locks rows (`FOR UPDATE SKIP LOCKED`); seldom a text of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Statement {
     /// The text both databases run.
     pub sqlite: &'static str,
-    /// The same text with Postgres' locks.
+    /// The same text with Postgres' locks, or another that does the same.
     pub postgres: &'static str,
 }
 
@@ -39,18 +39,18 @@ impl Statement {
 
 /// Declares the statements of a file and the list that the prepare-everything test walks.
 macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident = $text:expr $(, postgres $tail:literal)? $(, locking $locked:expr)?;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $text:expr $(, postgres $tail:literal)? $(, postgres_instead $instead:expr)?;)*) => {
         $($(#[$doc])* const $name: $crate::store::Statement = $crate::store::Statement {
             sqlite: concat!($text),
-            postgres: $crate::store::statement::statements!(@postgres $text, $($tail)?, $($locked)?),
+            postgres: $crate::store::statement::statements!(@postgres $text, $($tail)?, $($instead)?),
         };)*
 
         /// Every fixed statement of this file.
         pub const STATEMENTS: &[(&str, $crate::store::Statement)] =
             &[$((stringify!($name), $name)),*];
     };
-    // With a tail, or as a text of its own where the locks stand in its middle.
+    // With a tail, or as a text of its own: where the locks stand in its middle, or it has a better way.
     (@postgres $text:expr, $($tail:literal)?,) => { concat!($text $(, $tail)?) };
-    (@postgres $text:expr, , $locked:expr) => { $locked };
+    (@postgres $text:expr, , $instead:expr) => { $instead };
 }
 pub(crate) use statements;

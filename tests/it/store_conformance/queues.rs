@@ -15,6 +15,7 @@ on_both_databases! {
     who_pauses_first_is_named_until_somebody_resumes,
     a_pause_needs_a_reason,
     pausing_and_resuming_are_in_the_audit_chain,
+    who_knows_of_more_takes_none_of_it_after_a_pause,
     a_daemon_is_at_work_from_its_first_heartbeat_until_it_stops,
 }
 
@@ -41,6 +42,18 @@ async fn a_paused_queue_leases_nothing_on_any_replica_and_resumes_at_once(world:
     let leased = one.lease_due(KIND, 10).await.unwrap();
     let leased: Vec<_> = leased.iter().map(|job| job.id).collect();
     assert_eq!(leased, [waiting, later]);
+}
+
+async fn who_knows_of_more_takes_none_of_it_after_a_pause(world: World) {
+    let engine = world.engine("w");
+    for key in ["a", "b", "c"] {
+        world.due_job(key).await;
+    }
+    assert_eq!(engine.lease_due(KIND, 2).await.unwrap().len(), 2);
+    engine.pause(KIND, "the bank is down", "ann").await.unwrap();
+    assert!(engine.lease_due(KIND, 2).await.unwrap().is_empty());
+    engine.resume(KIND, "ann").await.unwrap();
+    assert_eq!(engine.lease_due(KIND, 2).await.unwrap().len(), 1);
 }
 
 async fn what_runs_while_its_queue_is_paused_goes_on_to_its_end(world: World) {
