@@ -12,8 +12,8 @@ use clearday_jobs::{JobId, JobKind};
 use super::Engine;
 use crate::domain::fairness::{Candidate, Served};
 use crate::domain::job::{Job, Priority};
-use crate::store::jobs::{Claim, Due, NewLease};
-use crate::store::{StoreError, Tx, jobs};
+use crate::store::claims::{Claim, Due, NewLease};
+use crate::store::{StoreError, Tx, claims};
 
 /// Partitions looked at per claim. Where there are more, the next claim goes on with the next ones.
 const PARTITIONS_MAX: usize = 32;
@@ -132,7 +132,7 @@ impl Engine {
             return Ok(Vec::new());
         }
         let leased =
-            jobs::lease_at_once(self.store(), kind, room.open(), &self.new_lease()).await?;
+            claims::lease_at_once(self.store(), kind, room.open(), &self.new_lease()).await?;
         self.0.turns.note(kind, &leased, false);
         Ok(leased)
     }
@@ -144,7 +144,7 @@ impl Engine {
         let mut tx = if is_limited {
             // Between the count of what runs and the lease nobody else may take any.
             let mut tx = self.store().begin_claiming().await?;
-            jobs::lock_kind(&mut tx, kind).await?;
+            claims::lock_kind(&mut tx, kind).await?;
             tx
         } else {
             self.store().claiming_apart().await?
@@ -166,12 +166,12 @@ impl Engine {
 
     async fn take(&self, tx: &mut Tx, kind: JobKind, room: Room) -> Result<Taken, StoreError> {
         let lease = self.new_lease();
-        let due = jobs::due(tx, kind, lease.now, room.free).await?;
+        let due = claims::due(tx, kind, lease.now, room.free).await?;
         let seen = due.len();
         if !self.must_choose(kind) && seen < room.free && seen <= room.open() {
             let ids: Vec<JobId> = due.iter().map(|due| due.id).collect();
             return Ok(Taken {
-                jobs: jobs::lease_these(tx, &ids, &lease).await?,
+                jobs: claims::lease_these(tx, &ids, &lease).await?,
                 has_more: false,
                 may_find_more: false,
             });
@@ -192,7 +192,7 @@ impl Engine {
             if shares.is_empty() {
                 continue;
             }
-            let jobs = jobs::lease_shares(tx, claim, &shares, &lease).await?;
+            let jobs = claims::lease_shares(tx, claim, &shares, &lease).await?;
             let meant: usize = shares.iter().map(|(_, share)| share).sum();
             return Ok(Taken {
                 has_more: seen >= room.free || jobs.len() < seen,
@@ -224,7 +224,7 @@ impl Engine {
         let running = if each.is_none() {
             BTreeMap::new()
         } else {
-            jobs::running(tx, kind).await?.into_iter().collect()
+            claims::running(tx, kind).await?.into_iter().collect()
         };
         Ok(Allowance {
             each,
@@ -259,11 +259,11 @@ impl Engine {
     async fn due_partitions(&self, tx: &mut Tx, claim: Claim) -> Result<Vec<String>, StoreError> {
         let wanted = PARTITIONS_MAX.saturating_add(1);
         let from = self.0.turns.with(claim.kind, |turn| turn.from.clone());
-        let mut fronts = jobs::partitions(tx, claim, &from, wanted).await?;
+        let mut fronts = claims::partitions(tx, claim, &from, wanted).await?;
         let is_round = fronts.len() < wanted && !from.is_empty();
         if is_round {
             let missing = wanted.saturating_sub(fronts.len());
-            let begun = jobs::partitions(tx, claim, "", missing).await?;
+            let begun = claims::partitions(tx, claim, "", missing).await?;
             fronts.extend(begun.into_iter().filter(|(name, _)| *name < from));
         }
         let next = if fronts.len() == wanted {

@@ -7,7 +7,7 @@ use super::Engine;
 use crate::domain::approval::Approval;
 use crate::domain::job::{Job, JobState};
 use crate::store::queues::Pause;
-use crate::store::{StoreError, Tx, approvals, daemons, jobs, operations, queues};
+use crate::store::{StoreError, Tx, approvals, claims, daemons, operations, queues};
 
 /// Why a job does not move, and when that may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Explainer {
             return Ok(None);
         };
         let partition = job.partition.as_deref().unwrap_or_default();
-        let running = jobs::running(tx, job.kind).await?;
+        let running = claims::running(tx, job.kind).await?;
         let running = running.into_iter().find(|(of, _)| of == partition);
         let running = running.map_or(0, |(_, running)| running);
         Ok((running >= most).then(|| {

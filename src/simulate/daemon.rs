@@ -127,7 +127,7 @@ pub(super) enum Ended {
     Ran,
     Renewed(#[expect(dead_code, reason = "told in a trace")] Result<Held, StoreError>),
     Swept(#[expect(dead_code, reason = "told in a trace")] Result<usize, StoreError>),
-    Ticked(#[expect(dead_code, reason = "told in a trace")] Result<usize, StoreError>),
+    Ticked(Result<usize, StoreError>),
     HandedBack(#[expect(dead_code, reason = "told in a trace")] Result<usize, StoreError>),
 }
 

@@ -16,6 +16,7 @@ pub mod authorizations;
 pub mod bank_lines;
 pub mod bookings;
 pub mod bulk;
+pub mod claims;
 mod columns;
 pub mod daemons;
 mod error;
@@ -576,6 +577,7 @@ pub fn all_statements() -> Vec<(&'static str, &'static str, Statement)> {
         ("authorizations", authorizations::STATEMENTS),
         ("bank_lines", bank_lines::STATEMENTS),
         ("bookings", bookings::STATEMENTS),
+        ("claims", claims::STATEMENTS),
         ("daemons", daemons::STATEMENTS),
         ("events", events::STATEMENTS),
         ("jobs", jobs::STATEMENTS),

@@ -15,6 +15,8 @@ use crate::simulate::stop::{Step, Stop, Stops, Verdict};
 use crate::store::jobs;
 use crate::store::watch;
 
+/// When ticks that could not be decided are looked at again.
+const TICK_AGAIN: TimeDelta = TimeDelta::seconds(5);
 /// Runs of one kind that a daemon carries out at the same time.
 pub(super) const ROOM: usize = 4;
 
@@ -222,7 +224,14 @@ impl Driver<'_> {
             | Ended::Ran
             | Ended::Renewed(_)
             | Ended::Swept(_)
-            | Ended::Ticked(_) => {}
+            | Ended::Ticked(Ok(_)) => {}
+            // As whoever follows the schedules does.
+            Ended::Ticked(Err(_)) => {
+                let again = self.now + TICK_AGAIN;
+                if let Some(daemon) = self.daemons.get_mut(number) {
+                    daemon.tick_at = Some(again + daemon.skew);
+                }
+            }
         }
         Ok(())
     }
