@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use clearday::clock::Clock;
 
-use super::figures::{median, spread};
+use super::figures::{argument, median, spread};
 use super::house::{BATCH, House, booking_handler, finished, submission};
 use super::plain::{self, Work};
 
 /// Room for as many runs as end together in one transaction, twice: one half ends while the other starts.
-const CONCURRENCY: usize = 1_000;
+const PLACES: usize = 1_000;
 
 pub(crate) async fn measure(count: usize, rounds: usize) {
     println!(
@@ -69,7 +69,7 @@ async fn bar(house: &House, count: usize) -> Round {
 
 /// Accepts everything while it is carried out.
 async fn together(house: &House, round: usize, count: usize) -> Round {
-    let daemon = house.start(booking_handler(), CONCURRENCY);
+    let daemon = house.start(booking_handler(), argument("--places", PLACES));
     let stamp = Clock::system().now().timestamp_micros();
     let submissions: Vec<_> = (0..count)
         .map(|number| {

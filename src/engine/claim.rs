@@ -193,6 +193,10 @@ impl Engine {
                 continue;
             }
             let jobs = claims::lease_shares(tx, claim, &shares, &lease).await?;
+            if jobs.is_empty() {
+                // Somebody else has all of them in hand.
+                continue;
+            }
             let meant: usize = shares.iter().map(|(_, share)| share).sum();
             return Ok(Taken {
                 has_more: seen >= room.free || jobs.len() < seen,

@@ -214,6 +214,7 @@ pub async fn renew(
     held: &[(JobId, i64)],
     until: DateTime<Utc>,
 ) -> Result<Vec<JobId>, StoreError> {
+    // By the ids alone: a database that believes that little runs might else go over all that does, dead entries too.
     let rows = Rows {
         before: "WITH told (job_id, epoch, until) AS (",
         columns: vec![
@@ -222,7 +223,8 @@ pub async fn renew(
             Column::Instants(vec![until; held.len()]),
         ],
         after: ") UPDATE jobs SET lease_until = told.until FROM told \
-                WHERE id = told.job_id AND lease_epoch = told.epoch AND state IN ('running', 'cancelling') \
+                WHERE id = told.job_id AND lease_epoch = told.epoch \
+                AND COALESCE(state, '') IN ('running', 'cancelling') \
                 RETURNING id",
     };
     lock_in_order(tx, held.iter().map(|(id, _)| *id)).await?;
@@ -248,6 +250,7 @@ pub async fn finish_all(
     ends: &[RunEnd<'_>],
     now: DateTime<Utc>,
 ) -> Result<Vec<(JobId, i64, u32)>, StoreError> {
+    // By the ids alone, as in [`renew`].
     let rows = Rows {
         before: "WITH told (job_id, epoch, words, at) AS (",
         columns: vec![
@@ -259,7 +262,7 @@ pub async fn finish_all(
         after: ") UPDATE jobs SET state = 'done', version = version + 1, lease_worker = NULL, lease_until = NULL, \
                 note = told.words, updated_at = told.at FROM told \
                 WHERE id = told.job_id AND lease_epoch = told.epoch \
-                AND (state = 'running' AND woken_at IS NULL OR state = 'cancelling') \
+                AND (COALESCE(state, '') = 'running' AND woken_at IS NULL OR COALESCE(state, '') = 'cancelling') \
                 RETURNING id, version, attempt",
     };
     lock_in_order(tx, ends.iter().map(|end| end.id)).await?;
