@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use clearday::domain::job::{Job, Priority};
 use clearday::engine::{Engine, Policy, Room};
 use clearday::store::all_statements;
-use clearday::store::jobs::{self, NewJob};
+use clearday::store::jobs::{self, NewJob, RunEnd};
 use clearday_jobs::{JobId, JobKind};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 
@@ -263,4 +263,45 @@ async fn a_claim_looks_at_little_of_a_table_that_postgres_knows_nothing_of() {
         let blocks = plan[0]["Plan"]["Shared Hit Blocks"].as_i64().unwrap();
         assert!(blocks < BLOCKS_MAX, "{name}: {blocks} blocks\n{plan:#}");
     }
+}
+
+#[tokio::test]
+async fn leases_end_and_are_renewed_by_their_ids_whatever_postgres_believes_of_what_runs() {
+    let world = World::postgres().await;
+    insert(&world, "many", 3_000, Priority::Normal).await;
+    let mut connection = PgConnection::connect(world.database.url()).await.unwrap();
+    // Now it believes that nothing runs.
+    connection.execute("ANALYZE jobs").await.unwrap();
+    let engine = world.engine("w");
+    let leased = engine.lease_due(KIND, 2_000).await.unwrap();
+    assert_eq!(engine.renew_held().await.unwrap().renewed, 2_000);
+    let ends: Vec<RunEnd<'_>> = leased
+        .iter()
+        .take(500)
+        .map(|job| RunEnd {
+            id: job.id,
+            epoch: job.lease_epoch,
+            note: "done",
+        })
+        .collect();
+    let mut tx = world.begin().await;
+    let ended = jobs::finish_all(&mut tx, &ends, world.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(ended.len(), 500);
+    // What a connection did is counted at the latest when it has gone.
+    world.store.close().await;
+    while number(&mut connection, OTHERS).await > 0 {}
+    assert_eq!(number(&mut connection, LOOKS_AT_WHAT_RUNS).await, 0);
+}
+
+const OTHERS: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+                      AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+const LOOKS_AT_WHAT_RUNS: &str = "SELECT SUM(idx_scan)::BIGINT FROM pg_stat_user_indexes \
+                                  WHERE indexrelname IN ('jobs_leased', 'jobs_by_state')";
+
+async fn number(connection: &mut PgConnection, query: &'static str) -> i64 {
+    sqlx::query_scalar(query)
+        .fetch_one(connection)
+        .await
+        .unwrap()
 }
