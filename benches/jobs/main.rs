@@ -5,7 +5,7 @@
 //! before it counts. The bar for how many is a loop of plain SQL that writes the same rows in the same batches, in the
 //! same run.
 //!
-//! `scripts/bench jobs [throughput|latency|burst|claim|fairness|memory] [--jobs N] [--rounds N]`
+//! `scripts/bench jobs [throughput|latency|burst|claim|fairness|memory] [--jobs N] [--rounds N] [--places N]`
 #![expect(
     clippy::indexing_slicing,
     clippy::print_stdout,

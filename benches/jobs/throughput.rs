@@ -9,8 +9,8 @@ use super::figures::{argument, median, spread};
 use super::house::{BATCH, House, booking_handler, finished, submission};
 use super::plain::{self, Work};
 
-/// Room for as many runs as end together in one transaction, twice: one half ends while the other starts.
-const PLACES: usize = 1_000;
+/// Room for as many runs as end together in one transaction, four times: while some end, others start and wait.
+const PLACES: usize = 2_000;
 
 pub(crate) async fn measure(count: usize, rounds: usize) {
     println!(
