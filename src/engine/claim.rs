@@ -168,7 +168,8 @@ impl Engine {
         let lease = self.new_lease();
         let due = claims::due(tx, kind, lease.now, room.free).await?;
         let seen = due.len();
-        if !self.must_choose(kind) && seen < room.free && seen <= room.open() {
+        let fits = seen < room.free && seen <= room.open();
+        if seen > 0 && fits && !self.must_choose(kind) {
             let ids: Vec<JobId> = due.iter().map(|due| due.id).collect();
             return Ok(Taken {
                 jobs: claims::lease_these(tx, &ids, &lease).await?,
@@ -183,8 +184,7 @@ impl Engine {
                 priority,
                 now,
             };
-            let (these, others): (Vec<&Due>, Vec<&Due>) =
-                due.iter().partition(|due| due.priority == priority);
+            let these: Vec<&Due> = due.iter().filter(|due| due.priority == priority).collect();
             if these.is_empty() {
                 continue;
             }
@@ -200,8 +200,7 @@ impl Engine {
             let meant: usize = shares.iter().map(|(_, share)| share).sum();
             return Ok(Taken {
                 has_more: seen >= room.free || jobs.len() < seen,
-                may_find_more: jobs.len() < meant
-                    || others.iter().any(|due| due.priority > priority),
+                may_find_more: jobs.len() < meant || due.iter().any(|due| due.priority > priority),
                 jobs,
             });
         }

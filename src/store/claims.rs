@@ -9,10 +9,11 @@ use sqlx::{FromRow, SqliteConnection};
 use uuid::Uuid;
 
 use super::columns::{Column, Rows};
+use super::events::{self, NewEvent};
 use super::jobs::{JobRow, bound, job_columns, priority_of};
 use super::statement::statements;
 use super::{Store, StoreError, Timestamp, Tx, in_time, on_both};
-use crate::domain::job::{Job, Priority};
+use crate::domain::job::{Job, JobEvent, JobState, Priority};
 
 /// The front of each priority, as long as the queue is not paused. One priority at a time, so that the walk over the
 /// index starts at the oldest due row and never passes over what is not due.
@@ -41,7 +42,7 @@ macro_rules! due_of_all {
 macro_rules! due_of_partition {
     ($limit:literal, $partition:literal) => {
         concat!(
-            "SELECT id, partition_key FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND partition_key >= ",
+            "SELECT id FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' AND partition_key >= ",
             $partition,
             " AND (partition_key, run_at) <= (",
             $partition,
@@ -87,12 +88,13 @@ statements! {
                GROUP BY partition_key ORDER BY partition_key";
 }
 
-/// On Postgres only, where a journey costs more than the work: leases what `due` names and notes it.
+/// On Postgres only, where a journey costs more than the work: leases what `due` names and is ready, and notes it. By the
+/// ids alone: a database that knows little of the table might else go over everything that is ready.
 macro_rules! leasing {
     ($due:expr, now $now:literal, worker $worker:literal, until $until:literal, reason $reason:literal) => {
         concat!(
             "WITH ", $due, ", leased AS (UPDATE jobs SET ", leased!(), ", lease_worker = ", $worker, ", lease_until = ", $until,
-            ", updated_at = ", $now, " FROM due WHERE id = due.job_id RETURNING ", job_columns!(),
+            ", updated_at = ", $now, " FROM due WHERE id = due.job_id AND NULLIF(state, 'ready') IS NULL RETURNING ", job_columns!(),
             "), noted AS (INSERT INTO job_events (job_id, version, occurred_at, event, state, attempt, worker, reason) \
              SELECT id, version, updated_at, 'leased', state, attempt, lease_worker, ", $reason, " FROM leased) SELECT ",
             job_columns!(), " FROM leased"
@@ -117,7 +119,7 @@ const LEASE_SHARES: &str = leasing!(
     ),
     now "$3", worker "$6", until "$7", reason "$8"
 );
-/// These, by their ids alone: a database that knows little of the table might else go over everything that is ready.
+/// These.
 const LEASE_THESE: &str = leasing!(
     "due (job_id) AS (SELECT id FROM jobs WHERE id = ANY($1) AND NULLIF(state, 'ready') IS NULL FOR UPDATE SKIP LOCKED)",
     now "$2", worker "$3", until "$4", reason "$5"
@@ -324,7 +326,7 @@ pub async fn lease_these(
     lease: &NewLease<'_>,
 ) -> Result<Vec<Job>, StoreError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    let leased: Vec<JobRow> = if let Tx::Postgres(transaction) = tx {
+    if let Tx::Postgres(transaction) = tx {
         let leased = sqlx::query_as(LEASE_THESE)
             .bind(ids)
             .bind(Timestamp(lease.now))
@@ -332,38 +334,44 @@ pub async fn lease_these(
             .bind(Timestamp(lease.until))
             .bind(&lease.reason)
             .fetch_all(&mut **transaction);
-        in_time(async { Ok(leased.await?) }).await?
-    } else {
-        let told = || Column::Uuids(ids.clone());
-        let leased = Rows {
-            before: "WITH told (job_id, worker, until, at) AS (",
-            columns: vec![
-                told(),
-                Column::Texts(vec![lease.worker; ids.len()]),
-                Column::Instants(vec![lease.until; ids.len()]),
-                Column::Instants(vec![lease.now; ids.len()]),
-            ],
-            after: concat!(
-                ") UPDATE jobs SET ",
-                leased!(),
-                ", lease_worker = told.worker, lease_until = told.until, updated_at = told.at \
-                 FROM told WHERE id = told.job_id AND state = 'ready' RETURNING ",
-                job_columns!()
-            ),
-        };
-        let noted = Rows {
-            before: "WITH told (job_id, reason) AS (",
-            columns: vec![
-                told(),
-                Column::Texts(vec![lease.reason.as_str(); ids.len()]),
-            ],
-            after: ") INSERT INTO job_events (job_id, version, occurred_at, event, state, attempt, worker, reason) \
-                    SELECT id, version, updated_at, 'leased', state, attempt, lease_worker, told.reason \
-                    FROM told JOIN jobs ON id = told.job_id",
-        };
-        let leased = leased.fetch(tx).await?;
-        noted.execute(tx).await?;
-        leased
+        let leased: Vec<JobRow> = in_time(async { Ok(leased.await?) }).await?;
+        return leased.into_iter().map(TryInto::try_into).collect();
+    }
+    let count = ids.len();
+    let rows = Rows {
+        before: "WITH told (job_id, worker, until, at) AS (",
+        columns: vec![
+            Column::Uuids(ids),
+            Column::Texts(vec![lease.worker; count]),
+            Column::Instants(vec![lease.until; count]),
+            Column::Instants(vec![lease.now; count]),
+        ],
+        after: concat!(
+            ") UPDATE jobs SET ",
+            leased!(),
+            ", lease_worker = told.worker, lease_until = told.until, updated_at = told.at \
+             FROM told WHERE id = told.job_id AND state = 'ready' RETURNING ",
+            job_columns!()
+        ),
     };
-    leased.into_iter().map(TryInto::try_into).collect()
+    let leased: Vec<JobRow> = rows.fetch(tx).await?;
+    let leased: Vec<Job> = leased
+        .into_iter()
+        .map(TryInto::try_into)
+        .collect::<Result<_, StoreError>>()?;
+    let noted: Vec<NewEvent> = leased
+        .iter()
+        .map(|job| NewEvent {
+            job_id: job.id,
+            version: job.version,
+            occurred_at: lease.now,
+            event: JobEvent::Lease.as_str(),
+            state: JobState::Running,
+            attempt: job.attempt,
+            worker: Some(lease.worker.to_owned()),
+            reason: lease.reason.clone(),
+        })
+        .collect();
+    events::append(tx, &noted).await?;
+    Ok(leased)
 }

@@ -515,11 +515,12 @@ pub(super) fn bound(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-/// A non-negative count as the databases give it.
+/// A priority as the databases give it.
 pub(super) fn priority_of(number: i16) -> Result<Priority, StoreError> {
     Priority::from_i16(number).ok_or_else(|| StoreError::corrupt("priority", number))
 }
 
+/// A non-negative count as the databases give it.
 fn count(column: &'static str, number: i64) -> Result<u32, StoreError> {
     u32::try_from(number).map_err(|error| StoreError::corrupt(column, error))
 }

@@ -141,7 +141,7 @@ pub enum Store {
     },
 }
 
-/// An open transaction; dropping it rolls back.
+/// An open transaction; dropping it rolls back, but for statements that stand apart ([`PgTx::Apart`]).
 #[derive(Debug)]
 pub enum Tx {
     /// On Postgres.

@@ -1,12 +1,13 @@
 //! Payments that are small enough for nobody: what a payee gets in a day stays below the limit, whatever piles up.
 #![cfg(test)]
 
+use chrono::TimeDelta;
 use clearday::config::{Approvals, TwoPeopleFrom};
 use clearday::domain::job::JobState;
 use clearday::domain::merchant::Merchant;
 use clearday::domain::record::Record;
 use clearday::verify::verify;
-use clearday_jobs::Currency;
+use clearday_jobs::{Currency, JobId};
 
 use crate::support::house::{House, Mode};
 use crate::support::settling::{merchant, payment};
@@ -42,7 +43,8 @@ fn ordered(house: &House) -> usize {
     house.sandbox.handle.bank_books().effects().len()
 }
 
-/// Three settlements of three days come due while the merchant is held, and could all leave on one.
+/// Three settlements of three days come due while the merchant is held, and could all leave on one. Which of them is
+/// decided first is nobody's promise: at most one is small enough, and people are asked about each of the others.
 async fn piled_up(mode: Mode) {
     let house = with_limit(mode).await;
     let held = Merchant {
@@ -57,26 +59,36 @@ async fn piled_up(mode: Mode) {
     let mut jobs = Vec::new();
     for (day, at) in days.iter().zip(["2026-03-03", "2026-03-04", "2026-03-05"]) {
         house.clock_shows(&format!("{at}T09:00:00"));
-        let job = house.settle(day, "M-1", day).await;
-        house.job_rests(job).await;
-        jobs.push(job);
+        jobs.push(house.settle(day, "M-1", day).await);
+        all_rest(&house, &jobs).await;
     }
     assert_eq!(ordered(&house), 0);
 
     house.import_merchant(merchant("M-1")).await;
     house.clock_shows("2026-03-05T12:00:00");
-    for job in jobs {
-        house.job_rests(job).await;
+    all_rest(&house, &jobs).await;
+    // Whoever lost a race to the day's sum decides again when its next attempt is due.
+    let mut asked = house.requested().await.len();
+    for _ in 0..10 {
+        if ordered(&house) + asked >= jobs.len() {
+            break;
+        }
+        house.clock.advance(TimeDelta::minutes(10));
+        all_rest(&house, &jobs).await;
+        asked = house.requested().await.len();
     }
-    assert_eq!(
-        ordered(&house),
-        1,
-        "the others would pass the limit of the day"
-    );
-    assert_eq!(house.requested().await.len(), 2);
+    let left = ordered(&house);
+    assert!(left <= 1, "{left} left where two pass the limit of the day");
+    assert_eq!(left + asked, jobs.len());
     house.approve_all().await;
     house.clock_shows("2026-03-05T15:00:00");
     nothing_is_wrong(house).await;
+}
+
+async fn all_rest(house: &House, jobs: &[JobId]) {
+    for job in jobs {
+        house.job_rests(*job).await;
+    }
 }
 
 /// Two merchants are paid to one account; what a person refused there is not small enough on the next day.
