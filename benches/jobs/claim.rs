@@ -18,10 +18,11 @@ const CLAIMS: usize = 500;
 const ROOM: usize = 16;
 const PAST: &str = "2026-01-01T00:00:00Z";
 
-/// `$1` jobs of two thousand partitions that are due `$2` seconds from now, or were.
+/// `$1` jobs of two thousand partitions that are due `$2` seconds from now, or were. Their ids are in the order in which
+/// they were written, as all are that the daemon makes.
 const WAITING: &str = "INSERT INTO jobs (id, kind, priority, partition_key, idempotency_key, payload, payload_sha256, source, state, version, \
     run_at, attempt, attempts_max, rescues, lease_epoch, note, created_at, updated_at) \
-    SELECT gen_random_uuid(), 'order_expiry', 2, 'm-' || n % 2000, 'waiting ' || n || ' ' || $2, '{}', repeat('0', 64), 'http', 'ready', 1, \
+    SELECT (LPAD(TO_HEX(n), 12, '0') || '70008000' || LPAD(TO_HEX(n), 12, '0'))::UUID, 'order_expiry', 2, 'm-' || n % 2000, 'waiting ' || n || ' ' || $2, '{}', repeat('0', 64), 'http', 'ready', 1, \
     NOW() + ($2 + n / 1000) * INTERVAL '1 second', 0, 5, 0, 0, 'waits', NOW(), NOW() FROM generate_series(1, $1) AS n";
 
 pub(crate) async fn measure(count: usize) {

@@ -12,11 +12,11 @@ use clearday_jobs::{JobId, JobKind};
 use super::Engine;
 use crate::domain::fairness::{Candidate, Served};
 use crate::domain::job::{Job, Priority};
-use crate::store::claims::{Claim, Due, NewLease};
+use crate::store::claims::{Claim, Due, Front, Look, Looked, NewLease};
 use crate::store::{StoreError, Tx, claims};
 
-/// Partitions looked at per claim. Where there are more, the next claim goes on with the next ones.
-const PARTITIONS_MAX: usize = 32;
+/// Partitions looked at per claim, and one more, with which the next claim goes on.
+const FRONTS_MAX: usize = 33;
 
 /// How many jobs a daemon can start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,8 @@ struct Turn {
     served: Served,
     /// The first partition of the next look.
     from: String,
+    /// Of which priority something was taken last.
+    priority: Priority,
     /// Whether the last claim left anything.
     has_backlog: bool,
 }
@@ -81,6 +83,7 @@ impl Turns {
         self.with(kind, |turn| {
             turn.has_backlog = has_backlog;
             for job in taken {
+                turn.priority = job.priority;
                 turn.served
                     .note(job.partition.as_deref().unwrap_or_default(), 1);
             }
@@ -166,10 +169,26 @@ impl Engine {
 
     async fn take(&self, tx: &mut Tx, kind: JobKind, room: Room) -> Result<Taken, StoreError> {
         let lease = self.new_lease();
-        let due = claims::due(tx, kind, lease.now, room.free).await?;
+        let must_choose = self.must_choose(kind);
+        // The fronts come with the first look where they will be wanted: of the priority that was the most urgent.
+        let (from, expected) = self
+            .0
+            .turns
+            .with(kind, |turn| (turn.from.clone(), turn.priority));
+        let claim = Claim {
+            kind,
+            priority: expected,
+            now: lease.now,
+        };
+        let look = Look {
+            due_max: room.free,
+            from: &from,
+            fronts_max: if must_choose { FRONTS_MAX } else { 0 },
+        };
+        let Looked { due, fronts } = claims::look(tx, claim, look).await?;
         let seen = due.len();
         let fits = seen < room.free && seen <= room.open();
-        if seen > 0 && fits && !self.must_choose(kind) {
+        if seen > 0 && fits && !must_choose {
             let ids: Vec<JobId> = due.iter().map(|due| due.id).collect();
             return Ok(Taken {
                 jobs: claims::lease_these(tx, &ids, &lease).await?,
@@ -177,18 +196,16 @@ impl Engine {
                 may_find_more: false,
             });
         }
+        let mut expected_fronts = must_choose.then_some(fronts);
         for priority in Priority::ALL {
-            let now = lease.now;
-            let claim = Claim {
-                kind,
-                priority,
-                now,
-            };
+            let claim = Claim { priority, ..claim };
             let these: Vec<&Due> = due.iter().filter(|due| due.priority == priority).collect();
             if these.is_empty() {
                 continue;
             }
-            let shares = self.shares(tx, claim, room, &these).await?;
+            let fronts = expected_fronts.take_if(|_| priority == expected);
+            let partitions = self.due_partitions(tx, claim, fronts).await?;
+            let shares = self.shares(tx, claim, room, partitions, &these).await?;
             if shares.is_empty() {
                 continue;
             }
@@ -242,10 +259,10 @@ impl Engine {
         tx: &mut Tx,
         claim: Claim,
         room: Room,
+        mut partitions: Vec<String>,
         oldest: &[&Due],
     ) -> Result<Vec<(String, usize)>, StoreError> {
         let allowance = self.allowance(tx, claim.kind).await?;
-        let mut partitions = self.due_partitions(tx, claim).await?;
         for due in oldest {
             if !partitions.contains(&due.partition) {
                 partitions.push(due.partition.clone());
@@ -258,28 +275,49 @@ impl Engine {
         Ok(shares)
     }
 
-    /// The partitions with due work that are looked at now; the next look goes on behind them.
-    async fn due_partitions(&self, tx: &mut Tx, claim: Claim) -> Result<Vec<String>, StoreError> {
-        let wanted = PARTITIONS_MAX.saturating_add(1);
+    /// The partitions with due work that are looked at now, unless the first of them are known; the next look goes on
+    /// behind them.
+    async fn due_partitions(
+        &self,
+        tx: &mut Tx,
+        claim: Claim,
+        known: Option<Vec<Front>>,
+    ) -> Result<Vec<String>, StoreError> {
         let from = self.0.turns.with(claim.kind, |turn| turn.from.clone());
-        let mut fronts = claims::partitions(tx, claim, &from, wanted).await?;
-        let is_round = fronts.len() < wanted && !from.is_empty();
-        if is_round {
-            let missing = wanted.saturating_sub(fronts.len());
-            let begun = claims::partitions(tx, claim, "", missing).await?;
-            fronts.extend(begun.into_iter().filter(|(name, _)| *name < from));
+        let mut fronts = match known {
+            Some(fronts) => fronts,
+            None => fronts_of(tx, claim, &from, FRONTS_MAX).await?,
+        };
+        if fronts.len() < FRONTS_MAX && !from.is_empty() {
+            let missing = FRONTS_MAX.saturating_sub(fronts.len());
+            let begun = fronts_of(tx, claim, "", missing).await?;
+            fronts.extend(begun.into_iter().filter(|front| front.partition < from));
         }
-        let next = if fronts.len() == wanted {
-            fronts.pop().map(|(name, _)| name)
+        let next = if fronts.len() == FRONTS_MAX {
+            fronts.pop().map(|front| front.partition)
         } else {
             None
         };
         self.0
             .turns
             .with(claim.kind, |turn| turn.from = next.unwrap_or_default());
-        let due = fronts.into_iter().filter(|(_, is_due)| *is_due);
-        Ok(due.map(|(name, _)| name).collect())
+        let due = fronts.into_iter().filter(|front| front.is_due);
+        Ok(due.map(|front| front.partition).collect())
     }
+}
+
+async fn fronts_of(
+    tx: &mut Tx,
+    claim: Claim,
+    from: &str,
+    fronts_max: usize,
+) -> Result<Vec<Front>, StoreError> {
+    let look = Look {
+        due_max: 0,
+        from,
+        fronts_max,
+    };
+    Ok(claims::look(tx, claim, look).await?.fronts)
 }
 
 /// How many jobs of each partition fill the room, where it is any: the spared places only with those of whom little

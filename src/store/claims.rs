@@ -59,31 +59,43 @@ macro_rules! leased {
     };
 }
 
+/// What is due, and with it the fronts of up to `$6` partitions of priority `$4` from `$5` on: from the front of one to the
+/// front of the next, over the index.
+macro_rules! look {
+    ($fronts:literal) => {
+        concat!(
+            "SELECT id, partition_key, priority, TRUE AS is_due FROM (",
+            due_of_all!(""),
+            ") AS oldest UNION ALL SELECT NULL, partition_key, $4, is_due FROM (",
+            $fronts,
+            ") AS front"
+        )
+    };
+}
+
 statements! {
-    DUE_OF_ALL = due_of_all!("");
-    /// See [`LEASE_SHARES`].
-    DUE_OF_PARTITION = due_of_partition!("$4", "$5");
-    /// From the front of one partition to the front of the next, over the index, at most so many steps; the last
-    /// column says whether its front is due. On Postgres one look at the index tells both.
-    PARTITIONS = "WITH RECURSIVE fronts (partition_key, step) AS ( \
-                  SELECT * FROM (SELECT partition_key, 1 FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' \
-                  AND partition_key >= $3 ORDER BY partition_key LIMIT 1) AS first \
+    /// On Postgres one look at the index tells both where a partition begins and whether its front is due.
+    LOOK = look!("WITH RECURSIVE fronts (partition_key, step) AS ( \
+                  SELECT * FROM (SELECT partition_key, 1 FROM jobs WHERE kind = $1 AND priority = $4 AND state = 'ready' \
+                  AND partition_key >= $5 AND $6 > 0 ORDER BY partition_key LIMIT 1) AS first \
                   UNION ALL \
-                  SELECT (SELECT next.partition_key FROM jobs AS next WHERE next.kind = $1 AND next.priority = $2 \
+                  SELECT (SELECT next.partition_key FROM jobs AS next WHERE next.kind = $1 AND next.priority = $4 \
                   AND next.state = 'ready' AND next.partition_key > fronts.partition_key \
                   ORDER BY next.partition_key LIMIT 1), fronts.step + 1 \
-                  FROM fronts WHERE fronts.partition_key IS NOT NULL AND fronts.step < $4) \
+                  FROM fronts WHERE fronts.partition_key IS NOT NULL AND fronts.step < $6) \
                   SELECT partition_key, COALESCE((SELECT front.run_at FROM jobs AS front WHERE front.kind = $1 \
-                  AND front.priority = $2 AND front.state = 'ready' AND front.partition_key >= fronts.partition_key \
-                  ORDER BY front.partition_key, front.run_at LIMIT 1) <= $5, FALSE) \
-                  FROM fronts WHERE partition_key IS NOT NULL ORDER BY partition_key",
-                  postgres_instead "WITH RECURSIVE fronts (partition_key, run_at, step) AS ( \
-                  (SELECT partition_key, run_at, 1 FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' \
-                  AND partition_key >= $3 ORDER BY partition_key, run_at LIMIT 1) \
+                  AND front.priority = $4 AND front.state = 'ready' AND front.partition_key >= fronts.partition_key \
+                  ORDER BY front.partition_key, front.run_at LIMIT 1) <= $2, FALSE) AS is_due \
+                  FROM fronts WHERE partition_key IS NOT NULL"),
+           postgres_instead look!("WITH RECURSIVE fronts (partition_key, run_at, step) AS ( \
+                  (SELECT partition_key, run_at, 1 FROM jobs WHERE kind = $1 AND priority = $4 AND state = 'ready' \
+                  AND partition_key >= $5 AND $6 > 0 ORDER BY partition_key, run_at LIMIT 1) \
                   UNION ALL SELECT next.partition_key, next.run_at, fronts.step + 1 FROM fronts CROSS JOIN LATERAL ( \
-                  SELECT partition_key, run_at FROM jobs WHERE kind = $1 AND priority = $2 AND state = 'ready' \
+                  SELECT partition_key, run_at FROM jobs WHERE kind = $1 AND priority = $4 AND state = 'ready' \
                   AND partition_key > fronts.partition_key ORDER BY partition_key, run_at LIMIT 1) AS next \
-                  WHERE fronts.step < $4) SELECT partition_key, run_at <= $5 FROM fronts ORDER BY partition_key";
+                  WHERE fronts.step < $6) SELECT partition_key, run_at <= $2 AS is_due FROM fronts");
+    /// See [`LEASE_SHARES`].
+    DUE_OF_PARTITION = due_of_partition!("$4", "$5");
     RUNNING = "SELECT partition_key, COUNT(*) FROM jobs WHERE state IN ('running', 'cancelling') AND kind = $1 \
                GROUP BY partition_key ORDER BY partition_key";
 }
@@ -127,12 +139,13 @@ const LEASE_THESE: &str = leasing!(
 /// On Postgres only, where several daemons look at the same limit.
 const LOCK_KIND: &str = "SELECT pg_advisory_xact_lock(hashtext('clearday jobs'), hashtext($1))";
 
-/// A due job and whose work it is; the empty partition is nobody's in particular.
-#[derive(Clone, Debug, FromRow)]
-struct DueRow {
-    id: Uuid,
+/// A due job, or the front of a partition.
+#[derive(Debug, FromRow)]
+struct LookedRow {
+    id: Option<Uuid>,
     partition_key: String,
     priority: i16,
+    is_due: bool,
 }
 
 /// A due job and whose work it is.
@@ -146,16 +159,22 @@ pub struct Due {
     pub priority: Priority,
 }
 
-impl TryFrom<DueRow> for Due {
-    type Error = StoreError;
+/// Where the waiting work of a partition begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Front {
+    /// Whose; empty for nobody's in particular.
+    pub partition: String,
+    /// Whether some of it is due.
+    pub is_due: bool,
+}
 
-    fn try_from(row: DueRow) -> Result<Self, StoreError> {
-        Ok(Self {
-            id: JobId(row.id),
-            partition: row.partition_key,
-            priority: priority_of(row.priority)?,
-        })
-    }
+/// What a look found.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// The oldest due jobs of each priority.
+    pub due: Vec<Due>,
+    /// The fronts of partitions, in the order of their names.
+    pub fronts: Vec<Front>,
 }
 
 /// Which jobs are meant by a claim.
@@ -169,43 +188,50 @@ pub struct Claim {
     pub now: DateTime<Utc>,
 }
 
-/// The oldest due jobs of each priority, up to `limit` of each; none of a queue that is paused. Nothing is locked:
-/// somebody else may take them meanwhile.
-pub async fn due(
-    tx: &mut Tx,
-    kind: JobKind,
-    now: DateTime<Utc>,
-    limit: usize,
-) -> Result<Vec<Due>, StoreError> {
-    let rows: Vec<DueRow> = on_both!(tx, Db, connection => {
-        sqlx::query_as(DUE_OF_ALL.text::<Db>())
-            .bind(kind.as_str())
-            .bind(Timestamp(now))
-            .bind(bound(limit))
+/// How far a look goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// At most so many due jobs of each priority.
+    pub due_max: usize,
+    /// The first partition of the claim's priority whose front is looked at.
+    pub from: &'a str,
+    /// At most so many partitions.
+    pub fronts_max: usize,
+}
+
+/// The oldest due jobs of every priority of the claim's kind, none of a queue that is paused; and the partitions that have
+/// waiting work of the claim's priority. Nothing is locked: somebody else may take them meanwhile.
+pub async fn look(tx: &mut Tx, claim: Claim, look: Look<'_>) -> Result<Looked, StoreError> {
+    let rows: Vec<LookedRow> = on_both!(tx, Db, connection => {
+        sqlx::query_as(LOOK.text::<Db>())
+            .bind(claim.kind.as_str())
+            .bind(Timestamp(claim.now))
+            .bind(bound(look.due_max))
+            .bind(claim.priority.as_i16())
+            .bind(look.from)
+            .bind(bound(look.fronts_max))
             .fetch_all(connection)
             .await?
     });
-    rows.into_iter().map(TryInto::try_into).collect()
-}
-
-/// Up to `limit` partitions with waiting work, from `from` on in the order of their names, each with whether some of
-/// it is due.
-pub async fn partitions(
-    tx: &mut Tx,
-    claim: Claim,
-    from: &str,
-    limit: usize,
-) -> Result<Vec<(String, bool)>, StoreError> {
-    Ok(on_both!(tx, Db, connection => {
-        sqlx::query_as(PARTITIONS.text::<Db>())
-            .bind(claim.kind.as_str())
-            .bind(claim.priority.as_i16())
-            .bind(from)
-            .bind(bound(limit))
-            .bind(Timestamp(claim.now))
-            .fetch_all(connection)
-            .await?
-    }))
+    let mut looked = Looked::default();
+    for row in rows {
+        let partition = row.partition_key;
+        match row.id {
+            Some(id) => looked.due.push(Due {
+                id: JobId(id),
+                partition,
+                priority: priority_of(row.priority)?,
+            }),
+            None => looked.fronts.push(Front {
+                partition,
+                is_due: row.is_due,
+            }),
+        }
+    }
+    looked
+        .fronts
+        .sort_unstable_by(|a, b| a.partition.cmp(&b.partition));
+    Ok(looked)
 }
 
 /// How many jobs of a kind run now, by partition.
@@ -247,7 +273,7 @@ pub struct NewLease<'a> {
 }
 
 /// Leases all that is due of a kind if that is at most `room` jobs, and notes it, in one journey and a transaction of
-/// its own. Otherwise, and always on SQLite, leases nothing: [`due`] says what there is.
+/// its own. Otherwise, and always on SQLite, leases nothing: [`look`] says what there is.
 pub async fn lease_at_once(
     store: &Store,
     kind: JobKind,

@@ -242,12 +242,11 @@ async fn a_claim_looks_at_little_of_a_table_that_postgres_knows_nothing_of() {
     let mut connection = PgConnection::connect(world.database.url()).await.unwrap();
     let (kind, now) = (KIND.as_str(), world.now().to_rfc3339());
     for (name, values) in [
-        ("DUE_OF_ALL", format!("'{kind}', '{now}', 10")),
+        ("LOOK", format!("'{kind}', '{now}', 10, 2, '', 33")),
         (
             "DUE_OF_PARTITION",
             format!("'{kind}', 2, '{now}', 10, 'late'"),
         ),
-        ("PARTITIONS", format!("'{kind}', 2, '', 33, '{now}'")),
         ("NEXT_RUN_AT", format!("'{kind}'")),
         ("OLDEST_DUE", format!("'{kind}', 2, '{now}'")),
     ] {
