@@ -56,7 +56,7 @@ impl Channel {
         let answer = match &self.connector {
             Connector::Sandbox(sandbox) => sandbox.authorize(order).await,
         };
-        self.heard(answer)
+        self.gate.heard(answer)
     }
 
     /// Asks where an authorization stands. Changes nothing, so it may be asked again after any error.
@@ -67,7 +67,7 @@ impl Channel {
         let answer = match &self.connector {
             Connector::Sandbox(sandbox) => sandbox.query_authorization(reference).await,
         };
-        self.heard(answer)
+        self.gate.heard(answer)
     }
 
     /// Asks the channel to let go of all that is held above `keep`, which is zero where all is to be let go.
@@ -83,6 +83,6 @@ impl Channel {
         let answer = match &self.connector {
             Connector::Sandbox(sandbox) => sandbox.void(reference, keep, idempotency_key).await,
         };
-        self.heard(answer)
+        self.gate.heard(answer)
     }
 }

@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 use clearday_jobs::{ChannelName, Currency, Money, Reference};
 
 use super::sandbox::SandboxBank;
-use super::{ChannelError, Evidence, Now, SetupError, Timeouts, Turn, Wire};
+use super::{ChannelError, Evidence, Gate, Now, SetupError, Timeouts, Turn, Wire};
 
 /// The longest end-to-end id that ISO 20022 carries (`Max35Text`); a longer one comes back cut, or not at all.
 pub const END_TO_END_ID_LENGTH_MAX: usize = 35;
@@ -153,9 +153,16 @@ impl Banks {
     }
 }
 
-/// One bank.
+/// One bank, and what this process has heard of it lately.
 #[derive(Debug)]
-pub enum Bank {
+pub struct Bank {
+    connector: Connector,
+    gate: Gate,
+}
+
+/// What speaks to a bank.
+#[derive(Debug)]
+enum Connector {
     /// The bank inside the binary.
     Sandbox(SandboxBank),
 }
@@ -167,38 +174,47 @@ impl Bank {
         settings: BankSettings,
         now: &Now,
     ) -> Result<Self, SetupError> {
-        match settings.connector {
+        let connector = match settings.connector {
             BankConnector::Sandbox => {
-                SandboxBank::new(wire, name, settings, Arc::clone(now)).map(Self::Sandbox)
+                SandboxBank::new(wire, name, settings, Arc::clone(now)).map(Connector::Sandbox)?
             }
-        }
+        };
+        Ok(Self {
+            connector,
+            gate: Gate::new(now),
+        })
+    }
+
+    /// Whether it may be called now.
+    pub const fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// The name that merchants' accounts use for it.
     pub fn name(&self) -> &ChannelName {
-        match self {
-            Self::Sandbox(sandbox) => sandbox.name(),
+        match &self.connector {
+            Connector::Sandbox(sandbox) => sandbox.name(),
         }
     }
 
     /// From now on every request to it waits for its turn.
     pub fn take_turns(&self, turn: Turn) {
-        match self {
-            Self::Sandbox(sandbox) => sandbox.outbound().take_turns(turn),
+        match &self.connector {
+            Connector::Sandbox(sandbox) => sandbox.outbound().take_turns(turn),
         }
     }
 
     /// Our account there.
     pub fn account(&self) -> &BankAccount {
-        match self {
-            Self::Sandbox(sandbox) => sandbox.account(),
+        match &self.connector {
+            Connector::Sandbox(sandbox) => sandbox.account(),
         }
     }
 
     /// What it promises.
     pub fn capabilities(&self) -> BankCapabilities {
-        match self {
-            Self::Sandbox(sandbox) => sandbox.capabilities(),
+        match &self.connector {
+            Connector::Sandbox(sandbox) => sandbox.capabilities(),
         }
     }
 
@@ -207,15 +223,17 @@ impl Bank {
     /// [`ChannelError::Invalid`] means that the order was never sent, or refused as nonsense; everything whose
     /// effect is open, also an end-to-end id that the bank knows for another order, is [`ChannelError::Unknown`].
     pub async fn pay_out(&self, order: &PayoutOrder<'_>) -> Result<PayoutAnswer, ChannelError> {
-        match self {
-            Self::Sandbox(sandbox) => sandbox.pay_out(order).await,
-        }
+        let answer = match &self.connector {
+            Connector::Sandbox(sandbox) => sandbox.pay_out(order).await,
+        };
+        self.gate.heard(answer)
     }
 
     /// Asks where an order stands. Changes nothing, so it may be asked again after any error.
     pub async fn query(&self, end_to_end_id: &Reference) -> Result<PayoutAnswer, ChannelError> {
-        match self {
-            Self::Sandbox(sandbox) => sandbox.query(end_to_end_id).await,
-        }
+        let answer = match &self.connector {
+            Connector::Sandbox(sandbox) => sandbox.query(end_to_end_id).await,
+        };
+        self.gate.heard(answer)
     }
 }

@@ -8,14 +8,14 @@ mod answer;
 pub mod authorizations;
 pub mod bank;
 mod error;
+mod gate;
 pub mod messages;
 mod outbound;
 pub mod sandbox;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use clearday_jobs::{ChannelName, Reference};
@@ -29,11 +29,10 @@ pub use bank::{
     PayoutOrder, PayoutState,
 };
 pub use error::{ChannelError, DeclineCode, ErrorClass, SetupError, TransportError, Trouble};
+pub use gate::Gate;
 pub use outbound::{ANSWER_BYTES_MAX, Timeouts, Turn, install_tls_provider};
 pub use sandbox::{SandboxChannel, SandboxSettings};
 pub use wire::{Carrier, Delivered, Lost, Parcel, Wire, Within};
-
-use crate::domain::breaker::{Admission, Breaker};
 
 /// Tells the time; evidence and the sandbox's books are stamped with it.
 pub type Now = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
@@ -86,10 +85,10 @@ impl Channels {
 }
 
 /// One payment channel, and what this process has heard of it lately.
+#[derive(Debug)]
 pub struct Channel {
     connector: Connector,
-    breaker: Mutex<Breaker>,
-    now: Now,
+    gate: Gate,
 }
 
 /// What speaks to a channel.
@@ -114,8 +113,7 @@ impl Channel {
         };
         Ok(Self {
             connector,
-            breaker: Mutex::default(),
-            now: Arc::clone(now),
+            gate: Gate::new(now),
         })
     }
 
@@ -126,33 +124,9 @@ impl Channel {
         }
     }
 
-    /// Asks whether a call may go out now. A channel that was unavailable several times in a row is left alone for a
-    /// while, and then called at a pace.
-    pub fn admit(&self) -> Admission {
-        self.breaker().admit((self.now)())
-    }
-
-    /// Until when no call goes out because the channel was unavailable several times in a row.
-    pub fn breaker_open_until(&self) -> Option<DateTime<Utc>> {
-        self.breaker().open_until()
-    }
-
-    /// Lets the breaker know what became of a call.
-    fn heard<T>(&self, answer: Result<T, ChannelError>) -> Result<T, ChannelError> {
-        match &answer {
-            Err(ChannelError::Unavailable(_)) => self.breaker().failed((self.now)()),
-            // It left, and perhaps nobody was there: that says neither.
-            Err(ChannelError::Unknown(_)) => {}
-            Ok(_) | Err(ChannelError::Declined { .. } | ChannelError::Invalid(_)) => {
-                self.breaker().answered();
-            }
-        }
-        answer
-    }
-
-    /// A poisoned lock is taken all the same: no step in here stops half-way.
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether it may be called now.
+    pub const fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// The name that orders use for it.
@@ -174,7 +148,7 @@ impl Channel {
         let answer = match &self.connector {
             Connector::Sandbox(sandbox) => sandbox.query(reference).await,
         };
-        self.heard(answer)
+        self.gate.heard(answer)
     }
 
     /// Asks the channel to take no money for a payment any more.
@@ -188,16 +162,6 @@ impl Channel {
         let answer = match &self.connector {
             Connector::Sandbox(sandbox) => sandbox.close(reference, idempotency_key).await,
         };
-        self.heard(answer)
-    }
-}
-
-impl fmt::Debug for Channel {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Channel")
-            .field("connector", &self.connector)
-            .field("breaker", &self.breaker())
-            .finish_non_exhaustive()
+        self.gate.heard(answer)
     }
 }

@@ -11,7 +11,7 @@ use tracing::info;
 
 use super::Workbench;
 use super::calls::{
-    Intent, Learned, as_json, channel_failure, conclude, intend, learn, sort_answer,
+    Intent, Learned, as_json, channel_failure, conclude, intend, kept_back, learn, sort_answer,
 };
 use super::money::{Received, book_late_money, record_payment};
 use crate::connectors::{
@@ -359,10 +359,10 @@ impl Desk<'_> {
                 .insert(name.clone(), (ask_again_at(now, now), reason));
             return None;
         };
-        match channel.admit() {
+        match channel.gate().admit() {
             Admission::Call => Some(channel),
             Admission::Wait(until) => {
-                let reason = breaker_words(channel, until);
+                let reason = kept_back(name, channel.gate(), until);
                 seen.holds.insert(name.clone(), (until, reason));
                 None
             }
@@ -372,8 +372,8 @@ impl Desk<'_> {
     /// Leaves a channel alone for the rest of this run: it did not answer about what is open since `since`.
     fn hold(&self, seen: &mut Seen, channel: &Channel, since: DateTime<Utc>, error: &ChannelError) {
         let name = channel.name();
-        let wait = if let Some(until) = channel.breaker_open_until() {
-            (until, breaker_words(channel, until))
+        let wait = if let Some(until) = channel.gate().open_until() {
+            (until, kept_back(name, channel.gate(), until))
         } else {
             let failure = channel_failure(name, error);
             (ask_again_at(since, self.run.now()), failure.to_string())
@@ -600,17 +600,5 @@ const fn view(state: &HoldState) -> HoldView {
         HoldState::Lapsed => HoldView::Lapsed,
         HoldState::Declined { .. } => HoldView::Declined,
         HoldState::NotFound => HoldView::NotFound,
-    }
-}
-
-/// Why a call to a channel does not go out before `until`.
-pub(super) fn breaker_words(channel: &Channel, until: DateTime<Utc>) -> String {
-    let name = channel.name();
-    let until = until.to_rfc3339();
-    match channel.breaker_open_until() {
-        Some(_) => format!("channel {name}: breaker open until {until}"),
-        None => {
-            format!("channel {name} recovers and is called at a pace: its turn comes at {until}")
-        }
     }
 }

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use clearday_jobs::{ChannelName, OperationId, Reference};
 
-use crate::connectors::{ChannelError, DeclineCode, Evidence};
+use crate::connectors::{ChannelError, DeclineCode, Evidence, Gate};
 use crate::domain::operation::{Operation, OperationKind, OperationState};
 use crate::engine::{Run, RunTx, Weakness, WorkError};
 use crate::store::operations;
@@ -171,6 +171,17 @@ pub(super) fn channel_failure(channel: &ChannelName, error: &ChannelError) -> Wo
         },
         ChannelError::Declined { .. } | ChannelError::Invalid(_) => {
             WorkError::Invalid(with_causes(error))
+        }
+    }
+}
+
+/// Why a call to a channel or bank does not go out before `until`.
+pub(super) fn kept_back(channel: &ChannelName, gate: &Gate, until: DateTime<Utc>) -> String {
+    let until = until.to_rfc3339();
+    match gate.open_until() {
+        Some(_) => format!("channel {channel}: breaker open until {until}"),
+        None => {
+            format!("channel {channel} recovers and is called at a pace: its turn comes at {until}")
         }
     }
 }

@@ -9,9 +9,10 @@ use clearday_jobs::{Money, OrderExpiry, OrderNo};
 use tracing::warn;
 
 use super::Workbench;
-use super::authorizing::{Desk, Seen, breaker_words};
+use super::authorizing::{Desk, Seen};
 use super::calls::{
-    Intent, Learned, as_json, channel_failure, conclude, intend, learn, observed, sort_answer,
+    Intent, Learned, as_json, channel_failure, conclude, intend, kept_back, learn, observed,
+    sort_answer,
 };
 use super::money::{Received, book_late_money, record_payment};
 use crate::connectors::{
@@ -289,8 +290,9 @@ async fn close_reference(
                 what: format!("channel {}", reference.channel),
                 reason: "it is not configured: add it under [[channels]]".to_owned(),
             })?;
-    if let Admission::Wait(until) = channel.admit() {
-        return Ok(Progress::Waits(until, breaker_words(channel, until)));
+    if let Admission::Wait(until) = channel.gate().admit() {
+        let reason = kept_back(channel.name(), channel.gate(), until);
+        return Ok(Progress::Waits(until, reason));
     }
     let answer = match channel.query(&reference.reference).await {
         Ok(answer) => answer,

@@ -106,16 +106,16 @@ async fn a_channel_that_is_not_there_is_left_alone_and_then_called_at_a_pace() {
     let channels = channels(&format!("http://{address}"), PATIENT, &now);
     let channel = channel(&channels);
     for _ in 0..3 {
-        assert_eq!(channel.admit(), Admission::Call);
+        assert_eq!(channel.gate().admit(), Admission::Call);
         let answer = channel.query_authorization(&reference("A1")).await;
         assert_eq!(class_of(&answer), ErrorClass::Unavailable.to_string());
     }
-    assert_eq!(channel.admit(), Admission::Wait(at(10)));
-    assert_eq!(channel.breaker_open_until(), Some(at(10)));
+    assert_eq!(channel.gate().admit(), Admission::Wait(at(10)));
+    assert_eq!(channel.gate().open_until(), Some(at(10)));
     seconds.store(10, Ordering::SeqCst);
-    assert_eq!(channel.admit(), Admission::Call);
+    assert_eq!(channel.gate().admit(), Admission::Call);
     let turn = at(10) + TimeDelta::milliseconds(250);
-    assert_eq!(channel.admit(), Admission::Wait(turn));
+    assert_eq!(channel.gate().admit(), Admission::Wait(turn));
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn lost_answers_open_no_breaker() {
         let lost = channel.query(&reference("R1")).await;
         assert_eq!(lost.unwrap_err().class(), ErrorClass::Unknown);
     }
-    assert_eq!(channel.admit(), Admission::Call);
+    assert_eq!(channel.gate().admit(), Admission::Call);
 }
 
 async fn hold(

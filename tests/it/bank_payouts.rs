@@ -1,10 +1,11 @@
 //! What a bank's statement proves about payouts: paid, come back, paid twice, paid outside of clearday, never paid.
 #![cfg(test)]
 
-use chrono::NaiveDate;
+use chrono::{NaiveDate, TimeDelta};
 use clearday::config::Role;
 use clearday::connectors::sandbox::{BankEvent, Fault, NewEntry, Operation};
 use clearday::domain::operation::OperationState;
+use clearday::domain::record::Record;
 use clearday::domain::settlement_run::{PartState, Settlement, SettlementState};
 use clearday::engine::{NewOfflinePayment, Signer, Source};
 use clearday_jobs::Reference;
@@ -24,6 +25,7 @@ in_both_modes! {
     a_debit_that_is_claimed_later_leaves_suspense: claimed_later;
     an_offline_payment_is_found_by_its_number_in_the_text: claimed_before;
     an_order_that_no_statement_shows_is_a_break_until_one_does: not_shown;
+    a_bank_that_stays_away_is_left_alone_and_no_order_is_written_for_it: away;
 }
 
 /// What is paid to M-1 for a sale of ¥100.00, in fen.
@@ -323,5 +325,53 @@ async fn not_shown(house: House) {
     assert_eq!(breaks(&house, "open").await, [""; 0]);
     assert_eq!(breaks(&house, "vanished").await, missing);
     house.part_becomes(PartState::Confirmed).await;
+    house.close().await;
+}
+
+async fn away(house: House) {
+    let number = before_approval(&house).await;
+    let bank = &house.sandbox.handle;
+    bank.queue_fault(Operation::PayOut, &number, Fault::Unavailable);
+    for _ in 0..2 {
+        bank.queue_fault(Operation::QueryPayout, &number, Fault::Unavailable);
+    }
+    house.approve_all().await;
+    let first = house.part_becomes(PartState::Sent).await.job_id;
+    let mut waiting = house.job_rests(first).await;
+    while !waiting.note.contains("breaker open until") {
+        let wait = waiting.run_at - house.clock.now();
+        house.clock.advance(wait);
+        waiting = house.job_rests(first).await;
+    }
+
+    let sale = Record {
+        merchant_id: "M-2".parse().unwrap(),
+        ..payment("P-2", 10_000, "2026-03-02T11:00:00+08:00")
+    };
+    house.import_merchant(merchant("M-2")).await;
+    house.import_records(&[sale]).await;
+    let second = house.settle("two", "M-2", "2026-03-02").await;
+    house.job_waits(second, "two people").await;
+    house.approve_all().await;
+    house
+        .job_waits(second, "channel sandbox_bank: breaker open until")
+        .await;
+    let [settlement] = &house.settlements_of("M-2").await[..] else {
+        panic!("M-2 has one settlement")
+    };
+    assert_eq!(settlement.parts[0].instructions, []);
+    assert_eq!(house.sandbox.handle.bank_books().effects().len(), 0);
+
+    // It is back: nobody is forgotten, and each is paid once.
+    let numbers = [number, settlement.number_of(1, 1)];
+    for _ in 0..60 {
+        house.clock.advance(TimeDelta::seconds(10));
+        house.job_rests(first).await;
+        house.job_rests(second).await;
+    }
+    for number in &numbers {
+        let books = house.sandbox.handle.bank_books();
+        assert_eq!(books.count_effects(BankEvent::Accept, number), 1);
+    }
     house.close().await;
 }

@@ -11,6 +11,7 @@ use super::moves::{Mover, on, payout_subject};
 use super::{Progress, Workbench};
 use crate::connectors::{Bank, ChannelError, Evidence, PayoutOrder, PayoutState};
 use crate::domain::audit::{AuditAction, AuditEntry, CLEARDAY};
+use crate::domain::breaker::Admission;
 use crate::domain::china::china_day;
 use crate::domain::ledger::events;
 use crate::domain::merchant::Merchant;
@@ -25,7 +26,9 @@ use crate::domain::settlement_run::{
 use crate::engine::{Run, WorkError};
 use crate::store::operations;
 use crate::store::settlements::{self, NewInstruction};
-use crate::workers::calls::{Intent, Learned, conclude, intend, observed, sort_answer};
+use crate::workers::calls::{
+    Intent, Learned, channel_failure, conclude, intend, kept_back, observed, sort_answer,
+};
 
 /// Hexadecimal digits of a settlement's id in an end-to-end id: those that are random, and few enough for a bank.
 const ID_DIGITS: usize = 20;
@@ -81,6 +84,13 @@ pub(super) async fn pay_out(
     let Some(bank) = bench.banks.find(&payee.bank) else {
         return Err(not_configured(&payee.bank));
     };
+    if let Admission::Wait(until) = bank.gate().admit() {
+        // Nothing is written down that would not be sent.
+        return Ok(Progress::Waits(
+            until,
+            kept_back(bank.name(), bank.gate(), until),
+        ));
+    }
     let mut tx = run.begin().await?;
     let mut mover = Mover::hold_decided(run, &mut tx, decided).await?;
     let part = mover.part(part_no)?;
@@ -185,7 +195,9 @@ async fn send(run: &Run, bank: &Bank, told: &Told<'_>) -> Result<Progress, WorkE
             let seen = observed(&why, run.now());
             record(run, told, &AnswerDecision::Reject(why), &seen).await
         }
-        Err(failure @ WorkError::Unavailable { .. }) => asked_later(run, told, &failure).await,
+        Err(failure @ WorkError::Unavailable { .. }) => {
+            asked_later(run, told, failure.to_string()).await
+        }
         Err(error) => Err(error),
     }
 }
@@ -234,18 +246,14 @@ fn meaning(view: &BankView, part: PartState) -> AnswerDecision {
 /// A question changes nothing and may be put again. With a payment in the open the job must not run out of attempts,
 /// so it waits instead of failing; and the other parts do not wait for this one. What may have left before, when this
 /// process or another one died in the middle of the call, is unknown from now on.
-async fn asked_later(
-    run: &Run,
-    told: &Told<'_>,
-    failure: &WorkError,
-) -> Result<Progress, WorkError> {
+async fn asked_later(run: &Run, told: &Told<'_>, reason: String) -> Result<Progress, WorkError> {
     if told.is_unsent {
         note_asked(run, told.end_to_end_id).await?;
     } else {
         lose(run, told).await?;
     }
     let until = ask_again_at(told.operation.intended_at, run.now());
-    Ok(Progress::Unanswered(until, failure.to_string()))
+    Ok(Progress::Unanswered(until, reason))
 }
 
 /// Asks the bank what became of the newest instruction about a part.
@@ -271,13 +279,18 @@ pub(super) async fn query(
         return record(run, &told, &AnswerDecision::Reject(why.to_owned()), &seen).await;
     }
     let Some(bank) = bench.banks.find(&instruction.bank) else {
-        return asked_later(run, &told, &not_configured(&instruction.bank)).await;
+        let failure = not_configured(&instruction.bank);
+        return asked_later(run, &told, failure.to_string()).await;
     };
+    if let Admission::Wait(until) = bank.gate().admit() {
+        let reason = kept_back(bank.name(), bank.gate(), until);
+        return asked_later(run, &told, reason).await;
+    }
     let answer = match bank.query(&instruction.end_to_end_id).await {
         Ok(answer) => answer,
         Err(error) => {
-            let failure = crate::workers::calls::channel_failure(bank.name(), &error);
-            return asked_later(run, &told, &failure).await;
+            let failure = channel_failure(bank.name(), &error);
+            return asked_later(run, &told, failure.to_string()).await;
         }
     };
     let decision = decide_answer(
