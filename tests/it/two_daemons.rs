@@ -123,9 +123,25 @@ fn closes(house: &House, number: usize) -> usize {
     books.count_effects(Event::Close, &reference(&format!("R-{number}")))
 }
 
-async fn xadd(house: &House, key: &str, payload: &str) {
+async fn to_redis(house: &House) -> redis::aio::MultiplexedConnection {
     let client = redis::Client::open(house.redis.as_ref().unwrap().url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    client.get_multiplexed_async_connection().await.unwrap()
+}
+
+/// How many read the submissions.
+async fn consumers(house: &House) -> usize {
+    let listed: Vec<redis::Value> = redis::cmd("XINFO")
+        .arg("CONSUMERS")
+        .arg("clearday:{order_expiry}")
+        .arg("clearday")
+        .query_async(&mut to_redis(house).await)
+        .await
+        .unwrap();
+    listed.len()
+}
+
+async fn xadd(house: &House, key: &str, payload: &str) {
+    let mut connection = to_redis(house).await;
     let _entry: String = redis::cmd("XADD")
         .arg("clearday:{order_expiry}")
         .arg("*")
@@ -295,6 +311,7 @@ async fn chaos_a_daemon_told_to_stop_burns_no_attempt_and_loses_nothing() {
     first.signal("TERM");
     let mut first = first;
     assert!(first.process.wait().unwrap().success());
+    assert_eq!(consumers(&house).await, 0, "it left its group");
     let _second = Served::start(&house, &folder);
     for number in 0..40 {
         let job = job_of(&house, &format!("stop {number}")).await;

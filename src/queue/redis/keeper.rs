@@ -112,24 +112,33 @@ async fn server_warnings(queue: &RedisQueue) -> Vec<String> {
 
 async fn remove_idle_consumers(queue: &RedisQueue) -> RedisResult<()> {
     let idle_max = i64::try_from(CONSUMER_IDLE_MAX.as_millis()).unwrap_or(i64::MAX);
-    each_consumer(queue, |consumer| consumer.idle_ms > idle_max).await
+    remove_consumers(queue, |consumer| consumer.idle_ms > idle_max).await
 }
 
 /// Removes our own consumers.
 pub(super) async fn leave(queue: &RedisQueue) -> RedisResult<()> {
     let own = queue.consumer.clone();
-    each_consumer(queue, move |consumer| consumer.name == own).await
+    remove_consumers(queue, move |consumer| consumer.name == own).await
 }
 
 struct Consumer {
     name: String,
-    pending: i64,
     idle_ms: i64,
 }
 
-/// Removes the consumers that `is_gone` names, if nothing is pending under their name: removing a
-/// consumer would drop its pending entries.
-async fn each_consumer(queue: &RedisQueue, is_gone: impl Fn(&Consumer) -> bool) -> RedisResult<()> {
+/// Removes a consumer of a stream's group, unless anything is pending under its name: those entries would go with it, and
+/// nobody would ever read them. In one step, since a reader that still blocks may be given an entry at any moment.
+const REMOVE_IF_NOTHING_IS_PENDING: &str = "\
+if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) == 0 then
+  return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+end
+return 0";
+
+/// Removes the consumers that `is_gone` names, but for those that have submissions to take in.
+async fn remove_consumers(
+    queue: &RedisQueue,
+    is_gone: impl Fn(&Consumer) -> bool,
+) -> RedisResult<()> {
     let mut connection = queue.shared();
     for stream in JobKind::ALL
         .into_iter()
@@ -144,32 +153,34 @@ async fn each_consumer(queue: &RedisQueue, is_gone: impl Fn(&Consumer) -> bool) 
         // No such stream or group: nothing to clean.
         let Ok(listed) = listed else { continue };
         for consumer in listed.into_iter().filter_map(consumer) {
-            // A wake-up that nobody acknowledged is worth nothing.
-            let is_empty = consumer.pending == 0 || stream.ends_with(":wake");
-            if is_empty && is_gone(&consumer) {
-                redis::cmd("XGROUP")
-                    .arg("DELCONSUMER")
-                    .arg(&stream)
-                    .arg(GROUP)
-                    .arg(&consumer.name)
-                    .query_async::<()>(&mut connection)
-                    .await?;
+            if !is_gone(&consumer) {
+                continue;
             }
+            let mut remove = if stream.ends_with(":wake") {
+                // A wake-up that nobody acknowledged is worth nothing.
+                let mut remove = redis::cmd("XGROUP");
+                remove.arg("DELCONSUMER").arg(&stream);
+                remove
+            } else {
+                let mut remove = redis::cmd("EVAL");
+                remove.arg(REMOVE_IF_NOTHING_IS_PENDING).arg(1).arg(&stream);
+                remove
+            };
+            remove
+                .arg(GROUP)
+                .arg(&consumer.name)
+                .query_async::<()>(&mut connection)
+                .await?;
         }
     }
     Ok(())
 }
 
 fn consumer(mut fields: BTreeMap<String, redis::Value>) -> Option<Consumer> {
-    let number = |name: &str| match fields.get(name) {
-        Some(redis::Value::Int(number)) => Some(*number),
-        _ => None,
+    let Some(redis::Value::Int(idle_ms)) = fields.get("idle") else {
+        return None;
     };
-    let (pending, idle_ms) = (number("pending")?, number("idle")?);
+    let idle_ms = *idle_ms;
     let name = redis::from_redis_value(fields.remove("name")?).ok()?;
-    Some(Consumer {
-        name,
-        pending,
-        idle_ms,
-    })
+    Some(Consumer { name, idle_ms })
 }
