@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
 use clearday_jobs::{JobId, JobKind};
 
 use super::Engine;
@@ -79,9 +80,10 @@ impl Turns {
         look(turns.entry(kind).or_default())
     }
 
-    fn note(&self, kind: JobKind, taken: &[Job], has_backlog: bool) {
+    fn note(&self, kind: JobKind, taken: &[Job], has_backlog: bool, now: DateTime<Utc>) {
         self.with(kind, |turn| {
             turn.has_backlog = has_backlog;
+            turn.served.fade(now);
             for job in taken {
                 turn.priority = job.priority;
                 turn.served
@@ -136,7 +138,7 @@ impl Engine {
         }
         let leased =
             claims::lease_at_once(self.store(), kind, room.open(), &self.new_lease()).await?;
-        self.0.turns.note(kind, &leased, false);
+        self.0.turns.note(kind, &leased, false, self.0.clock.now());
         Ok(leased)
     }
 
@@ -157,7 +159,8 @@ impl Engine {
             // An answer that is lost here leaves leases that nobody renews: they lapse and are swept.
             tx.commit().await?;
         }
-        self.0.turns.note(kind, &taken.jobs, taken.has_more);
+        let now = self.0.clock.now();
+        self.0.turns.note(kind, &taken.jobs, taken.has_more, now);
         Ok(taken)
     }
 
@@ -291,7 +294,14 @@ impl Engine {
         if fronts.len() < FRONTS_MAX && !from.is_empty() {
             let missing = FRONTS_MAX.saturating_sub(fronts.len());
             let begun = fronts_of(tx, claim, "", missing).await?;
-            fronts.extend(begun.into_iter().filter(|front| front.partition < from));
+            for front in begun {
+                if fronts
+                    .iter()
+                    .all(|known| known.partition != front.partition)
+                {
+                    fronts.push(front);
+                }
+            }
         }
         let next = if fronts.len() == FRONTS_MAX {
             fronts.pop().map(|front| front.partition)

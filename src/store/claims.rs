@@ -64,9 +64,9 @@ macro_rules! leased {
 macro_rules! look {
     ($fronts:literal) => {
         concat!(
-            "SELECT id, partition_key, priority, TRUE AS is_due FROM (",
+            "SELECT id, partition_key, priority, TRUE AS is_due, 0 AS step FROM (",
             due_of_all!(""),
-            ") AS oldest UNION ALL SELECT NULL, partition_key, $4, is_due FROM (",
+            ") AS oldest UNION ALL SELECT NULL, partition_key, $4, is_due, step FROM (",
             $fronts,
             ") AS front"
         )
@@ -85,7 +85,7 @@ statements! {
                   FROM fronts WHERE fronts.partition_key IS NOT NULL AND fronts.step < $6) \
                   SELECT partition_key, COALESCE((SELECT front.run_at FROM jobs AS front WHERE front.kind = $1 \
                   AND front.priority = $4 AND front.state = 'ready' AND front.partition_key >= fronts.partition_key \
-                  ORDER BY front.partition_key, front.run_at LIMIT 1) <= $2, FALSE) AS is_due \
+                  ORDER BY front.partition_key, front.run_at LIMIT 1) <= $2, FALSE) AS is_due, step \
                   FROM fronts WHERE partition_key IS NOT NULL"),
            postgres_instead look!("WITH RECURSIVE fronts (partition_key, run_at, step) AS ( \
                   (SELECT partition_key, run_at, 1 FROM jobs WHERE kind = $1 AND priority = $4 AND state = 'ready' \
@@ -93,7 +93,7 @@ statements! {
                   UNION ALL SELECT next.partition_key, next.run_at, fronts.step + 1 FROM fronts CROSS JOIN LATERAL ( \
                   SELECT partition_key, run_at FROM jobs WHERE kind = $1 AND priority = $4 AND state = 'ready' \
                   AND partition_key > fronts.partition_key ORDER BY partition_key, run_at LIMIT 1) AS next \
-                  WHERE fronts.step < $6) SELECT partition_key, run_at <= $2 AS is_due FROM fronts");
+                  WHERE fronts.step < $6) SELECT partition_key, run_at <= $2 AS is_due, step FROM fronts");
     /// See [`LEASE_SHARES`].
     DUE_OF_PARTITION = due_of_partition!("$4", "$5");
     RUNNING = "SELECT partition_key, COUNT(*) FROM jobs WHERE state IN ('running', 'cancelling') AND kind = $1 \
@@ -146,6 +146,7 @@ struct LookedRow {
     partition_key: String,
     priority: i16,
     is_due: bool,
+    step: i32,
 }
 
 /// A due job and whose work it is.
@@ -173,7 +174,7 @@ pub struct Front {
 pub struct Looked {
     /// The oldest due jobs of each priority.
     pub due: Vec<Due>,
-    /// The fronts of partitions, in the order of their names.
+    /// The fronts of partitions, in the order in which the database has their names.
     pub fronts: Vec<Front>,
 }
 
@@ -202,7 +203,7 @@ pub struct Look<'a> {
 /// The oldest due jobs of every priority of the claim's kind, none of a queue that is paused; and the partitions that have
 /// waiting work of the claim's priority. Nothing is locked: somebody else may take them meanwhile.
 pub async fn look(tx: &mut Tx, claim: Claim, look: Look<'_>) -> Result<Looked, StoreError> {
-    let rows: Vec<LookedRow> = on_both!(tx, Db, connection => {
+    let mut rows: Vec<LookedRow> = on_both!(tx, Db, connection => {
         sqlx::query_as(LOOK.text::<Db>())
             .bind(claim.kind.as_str())
             .bind(Timestamp(claim.now))
@@ -213,6 +214,7 @@ pub async fn look(tx: &mut Tx, claim: Claim, look: Look<'_>) -> Result<Looked, S
             .fetch_all(connection)
             .await?
     });
+    rows.sort_by_key(|row| row.step);
     let mut looked = Looked::default();
     for row in rows {
         let partition = row.partition_key;
@@ -228,9 +230,6 @@ pub async fn look(tx: &mut Tx, claim: Claim, look: Look<'_>) -> Result<Looked, S
             }),
         }
     }
-    looked
-        .fronts
-        .sort_unstable_by(|a, b| a.partition.cmp(&b.partition));
     Ok(looked)
 }
 

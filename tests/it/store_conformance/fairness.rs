@@ -230,6 +230,37 @@ async fn write(world: &World, partition: &str, count: usize, priority: Priority,
     tx.commit().await.unwrap();
 }
 
+/// On Postgres only, whose names may stand in another order than their bytes.
+#[tokio::test]
+async fn each_partition_has_its_turn_whatever_order_the_database_has_names_in() {
+    let world = World::postgres().await;
+    let mut connection = PgConnection::connect(world.database.url()).await.unwrap();
+    connection
+        .execute(r#"ALTER TABLE jobs ALTER COLUMN partition_key TYPE TEXT COLLATE "en-x-icu""#)
+        .await
+        .unwrap();
+    insert(&world, "burst", 1_000, Priority::Normal).await;
+    world.advance_seconds(1);
+    let names: Vec<String> = (0..80)
+        .map(|n| format!("{}{n:02}", if n % 2 == 0 { 'a' } else { 'B' }))
+        .collect();
+    for name in &names {
+        insert(&world, name, 30, Priority::Normal).await;
+    }
+    let engine = world.engine("w");
+    let mut served = BTreeMap::new();
+    for _ in 0..20 {
+        for (name, count) in leased(&engine, 16).await {
+            *served.entry(name).or_insert(0) += count;
+        }
+    }
+    let waiting: Vec<&String> = names
+        .iter()
+        .filter(|name| !served.contains_key(*name))
+        .collect();
+    assert_eq!(waiting, Vec::<&String>::new());
+}
+
 /// Blocks of memory that a statement on the index of what is due may look at, however much is due.
 const BLOCKS_MAX: i64 = 100;
 
