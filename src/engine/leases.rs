@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clearday_jobs::{JobId, JobKind};
@@ -11,6 +12,8 @@ use super::claim::Room;
 use crate::domain::job::{Job, JobEvent};
 use crate::store::{StoreError, daemons, jobs};
 
+/// How long handing one job back may take.
+const HAND_BACK_MAX: Duration = Duration::from_secs(1);
 const RELEASE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The leases this process holds, so that they can be renewed and, on the way out, handed back.
@@ -158,51 +161,61 @@ impl Engine {
         let held = self.0.held.all();
         let mut tx = self.0.store.begin_keeping().await?;
         let until = self.0.clock.now() + self.0.policy.lease;
-        let renewed = jobs::renew(&mut tx, &held, until).await?;
+        let renewal = jobs::renew(&mut tx, &held, until).await?;
         daemons::note_seen(&mut tx, self.worker(), RELEASE_VERSION, self.0.clock.now()).await?;
         tx.commit().await?;
         self.0
             .contact
             .noted(self.0.clock.now(), self.0.policy.lease);
-        let renewed: HashSet<JobId> = renewed.into_iter().collect();
+        let renewed = renewal.renewed.len();
+        let kept: HashSet<JobId> = renewal.renewed.into_iter().chain(renewal.busy).collect();
         // A run that ended meanwhile gave its lease up itself and lost nothing.
         let lost = held
             .iter()
-            .filter(|(id, _)| !renewed.contains(id))
+            .filter(|(id, _)| !kept.contains(id))
             .filter(|(id, epoch)| self.0.held.forget(*id, *epoch))
             .count();
-        Ok(Held {
-            renewed: renewed.len(),
-            lost,
-        })
+        Ok(Held { renewed, lost })
     }
 
-    /// Gives jobs back that this process holds, without burning their attempt.
+    /// Gives jobs back that this process holds, without burning their attempt. What fails is left to lapse.
+    ///
+    /// # Errors
+    /// The last one, once all were tried.
     pub async fn hand_back_all(&self) -> Result<usize, StoreError> {
         let mut handed_back = 0_usize;
+        let mut failed = None;
         for (id, epoch) in self.0.held.all() {
-            let mut tx = self.0.store.begin().await?;
-            let Some(job) = jobs::lock_leased(&mut tx, id, epoch).await? else {
-                continue;
-            };
-            let now = self.0.clock.now();
-            let kinds = self
-                .release(
-                    &mut tx,
-                    &job,
-                    JobEvent::HandBack,
-                    now,
-                    "the daemon stopped",
-                    None,
-                )
-                .await?;
-            tx.commit().await?;
-            self.ring(kinds);
-            handed_back = handed_back.saturating_add(1);
+            let given = self.hand_back(id, epoch);
+            // Whoever has a row in hand keeps the others waiting for so long at most.
+            let given = tokio::time::timeout(HAND_BACK_MAX, given).await;
+            match given.unwrap_or(Err(StoreError::NoAnswer(HAND_BACK_MAX))) {
+                Ok(was_held) => handed_back = handed_back.saturating_add(usize::from(was_held)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         let mut tx = self.0.store.begin().await?;
         daemons::note_gone(&mut tx, self.worker()).await?;
         tx.commit().await?;
         Ok(handed_back)
+    }
+
+    /// Whether it was still held.
+    async fn hand_back(&self, id: JobId, epoch: i64) -> Result<bool, StoreError> {
+        let mut tx = self.0.store.begin().await?;
+        let Some(job) = jobs::lock_leased(&mut tx, id, epoch).await? else {
+            return Ok(false);
+        };
+        let now = self.0.clock.now();
+        let event = JobEvent::HandBack;
+        let kinds = self
+            .release(&mut tx, &job, event, now, "the daemon stopped", None)
+            .await?;
+        tx.commit().await?;
+        self.ring(kinds);
+        Ok(true)
     }
 }

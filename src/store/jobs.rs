@@ -3,6 +3,8 @@
 //! No function here decides; `domain/job.rs` says which change follows which, and every change
 //! names the state or version it expects.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, Utc};
 use clearday_jobs::{JobId, JobKind};
 use sqlx::{FromRow, QueryBuilder};
@@ -62,6 +64,9 @@ statements! {
 
 /// On Postgres only.
 const LOCK_IN_ORDER: &str = "SELECT 1 FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+const LOCK_FREE: &str = "SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED";
+const EPOCHS: &str = "SELECT id, lease_epoch FROM jobs WHERE id = ANY($1) \
+                      AND COALESCE(state, '') IN ('running', 'cancelling')";
 /// The end of a statement that is put together and locks what it reads.
 const LOCKED: Statement = Statement {
     sqlite: "",
@@ -207,29 +212,74 @@ pub async fn find_by_keys(
     Ok(found)
 }
 
-/// Extends the leases that are still held and returns whose they are; a missing id was lost. With
+/// What became of leases that were to be extended; one that is in neither was lost.
+#[derive(Debug, Default)]
+pub struct Renewal {
+    /// These were.
+    pub renewed: Vec<JobId>,
+    /// These are held, and somebody has their rows in hand: no sweep takes them meanwhile.
+    pub busy: Vec<JobId>,
+}
+
+/// Extends the leases that are still held. It waits for nobody, or one locked row would let all the others lapse. With
 /// nothing held it changes nothing, and the database is asked all the same.
 pub async fn renew(
     tx: &mut Tx,
     held: &[(JobId, i64)],
     until: DateTime<Utc>,
-) -> Result<Vec<JobId>, StoreError> {
+) -> Result<Renewal, StoreError> {
+    let busy = busy_of(tx, held).await?;
+    let free = held.iter().filter(|(id, _)| !busy.contains_key(id));
+    let (ids, epochs): (Vec<Uuid>, Vec<i64>) = free.map(|(id, epoch)| (id.0, *epoch)).unzip();
     // By the ids alone: a database that believes that little runs might else go over all that does, dead entries too.
     let rows = Rows {
-        before: "WITH told (job_id, epoch, until) AS (",
+        before: "WITH told (until, job_id, epoch) AS (",
         columns: vec![
-            Column::Uuids(held.iter().map(|(id, _)| id.0).collect()),
-            Column::Numbers(held.iter().map(|(_, epoch)| *epoch).collect()),
-            Column::Instants(vec![until; held.len()]),
+            Column::Instants(vec![until; ids.len()]),
+            Column::Uuids(ids),
+            Column::Numbers(epochs),
         ],
         after: ") UPDATE jobs SET lease_until = told.until FROM told \
                 WHERE id = told.job_id AND lease_epoch = told.epoch \
                 AND COALESCE(state, '') IN ('running', 'cancelling') \
                 RETURNING id",
     };
-    lock_in_order(tx, held.iter().map(|(id, _)| *id)).await?;
     let renewed: Vec<(Uuid,)> = rows.fetch(tx).await?;
-    Ok(renewed.into_iter().map(|(id,)| JobId(id)).collect())
+    let still_held = held
+        .iter()
+        .filter(|(id, epoch)| busy.get(id) == Some(epoch));
+    Ok(Renewal {
+        renewed: renewed.into_iter().map(|(id,)| JobId(id)).collect(),
+        busy: still_held.map(|(id, _)| *id).collect(),
+    })
+}
+
+/// Locks the rows of these jobs that nobody else has in hand, and returns the others that run, with their epochs. SQLite
+/// has one writer at a time.
+async fn busy_of(tx: &mut Tx, held: &[(JobId, i64)]) -> Result<BTreeMap<JobId, i64>, StoreError> {
+    let Tx::Postgres(transaction) = tx else {
+        return Ok(BTreeMap::new());
+    };
+    let ids: Vec<Uuid> = held.iter().map(|(id, _)| id.0).collect();
+    let free: Vec<Uuid> = in_time(async {
+        let free = sqlx::query_scalar(LOCK_FREE).bind(&ids);
+        Ok(free.fetch_all(&mut **transaction).await?)
+    })
+    .await?;
+    if free.len() == ids.len() {
+        return Ok(BTreeMap::new());
+    }
+    let free: BTreeSet<Uuid> = free.into_iter().collect();
+    let busy: Vec<Uuid> = ids.into_iter().filter(|id| !free.contains(id)).collect();
+    let busy: Vec<(Uuid, i64)> = in_time(async {
+        let busy = sqlx::query_as(EPOCHS).bind(busy);
+        Ok(busy.fetch_all(&mut **transaction).await?)
+    })
+    .await?;
+    Ok(busy
+        .into_iter()
+        .map(|(id, epoch)| (JobId(id), epoch))
+        .collect())
 }
 
 /// A run's end, about to be recorded.

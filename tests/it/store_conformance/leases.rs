@@ -267,6 +267,39 @@ async fn a_lease_whose_commit_failed_is_not_held() {
     );
 }
 
+/// On Postgres only: SQLite has one writer at a time.
+#[tokio::test]
+async fn one_job_that_somebody_has_in_hand_costs_nobody_a_lease() {
+    let world = World::postgres().await;
+    let engine = world.engine("w");
+    for key in ["in hand", "free"] {
+        world.due_job(key).await;
+    }
+    let leased = engine.lease_due(KIND, 10).await.unwrap();
+    let mut somebody = connect(&world).await;
+    let lock = "BEGIN; SELECT 1 FROM jobs WHERE idempotency_key = 'in hand' FOR UPDATE";
+    somebody.execute(lock).await.unwrap();
+    world.advance_seconds(15);
+    let held = |renewed, lost| Held { renewed, lost };
+    assert_eq!(engine.renew_held().await.unwrap(), held(1, 0));
+    world.advance_seconds(15);
+    // The one lapsed, and nobody takes it as long as it is in hand.
+    assert_eq!(world.engine("b").sweep().await.unwrap(), 0);
+    engine.hand_back_all().await.unwrap_err();
+    let states = async || {
+        let mut states = Vec::new();
+        for job in &leased {
+            states.push(world.job(job.id).await.state);
+        }
+        states.sort_unstable();
+        states
+    };
+    assert_eq!(states().await, [JobState::Ready, JobState::Running]);
+    somebody.execute("COMMIT").await.unwrap();
+    assert_eq!(engine.hand_back_all().await.unwrap(), 1);
+    assert_eq!(states().await, [JobState::Ready, JobState::Ready]);
+}
+
 async fn connect(world: &World) -> sqlx::PgConnection {
     use sqlx::Connection;
     sqlx::PgConnection::connect(world.database.url())
