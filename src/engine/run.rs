@@ -253,6 +253,23 @@ const fn rescues_after(job: &Job, event: JobEvent) -> u32 {
     }
 }
 
+/// Failures count only while nothing goes right in between: who waits for weeks meets many that have nothing to do with
+/// each other.
+const fn attempts_after(job: &Job, event: JobEvent) -> u32 {
+    match event {
+        JobEvent::Snooze => 0,
+        JobEvent::HandBack => job.attempt.saturating_sub(1),
+        JobEvent::Lease
+        | JobEvent::Finish
+        | JobEvent::Retry
+        | JobEvent::Bury
+        | JobEvent::Rescue
+        | JobEvent::Cancel
+        | JobEvent::Requeue
+        | JobEvent::Postpone => job.attempt,
+    }
+}
+
 impl Engine {
     /// Takes a leased job out of its worker's hands by the rule of `event`; returns the kind
     /// whose bell to ring after the commit. The job is locked by the caller, and not held here any
@@ -289,33 +306,21 @@ impl Engine {
                 );
             }
         }
-        let may_sleep = matches!(event, JobEvent::Snooze | JobEvent::Retry);
-        if may_sleep && state == JobState::Ready && jobs::was_woken(tx, job.id).await? {
-            // It may have looked before what it waits for happened.
+        let may_have_looked_before =
+            matches!(event, JobEvent::Snooze | JobEvent::Retry | JobEvent::Bury)
+                && matches!(state, JobState::Ready | JobState::Dead);
+        if may_have_looked_before && jobs::was_woken(tx, job.id).await? {
+            // What it was woken for may be what it lacked, and nobody wakes it for that again.
+            state = JobState::Ready;
             run_at = now;
             note = format!("woken meanwhile; {note}");
         }
-        let counts = match event {
-            JobEvent::Snooze | JobEvent::HandBack => false,
-            JobEvent::Lease
-            | JobEvent::Finish
-            | JobEvent::Retry
-            | JobEvent::Bury
-            | JobEvent::Rescue
-            | JobEvent::Cancel
-            | JobEvent::Requeue
-            | JobEvent::Postpone => true,
-        };
         let change = JobChange {
             id: job.id,
             version: job.version,
             state,
             run_at,
-            attempt: if counts {
-                job.attempt
-            } else {
-                job.attempt.saturating_sub(1)
-            },
+            attempt: attempts_after(job, event),
             rescues: rescues_after(job, event),
             note: note.clone(),
             last_error: error.or_else(|| job.last_error.clone()),

@@ -473,14 +473,17 @@ impl Store {
     pub async fn read(&self) -> Result<Tx, StoreError> {
         const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
         let passed = self.enter(Access::Read).await;
-        Ok(match self {
-            Self::Postgres { pool, .. } => {
-                Tx::Postgres(PgTx::Together(pool.begin_with(READ).await?))
-            }
-            Self::Sqlite { readers, .. } => {
-                Tx::Sqlite(SqliteTx::new(readers.begin().await?, passed))
-            }
+        in_time(async {
+            Ok(match self {
+                Self::Postgres { pool, .. } => {
+                    Tx::Postgres(PgTx::Together(pool.begin_with(READ).await?))
+                }
+                Self::Sqlite { readers, .. } => {
+                    Tx::Sqlite(SqliteTx::new(readers.begin().await?, passed))
+                }
+            })
         })
+        .await
     }
 
     /// Whether the database answers now.

@@ -577,15 +577,22 @@ async fn a_decision_is_not_lost_on_a_run_that_looked_before_it(world: World) {
 async fn a_decision_is_not_lost_on_a_run_that_ends(world: World) {
     let engine = world.engine("w");
     let mut job = world.leased_job(&engine, "a").await;
-    for (subject, fails) in [("S-1", false), ("S-2", true)] {
+    for (subject, failure) in [
+        ("S-1", None),
+        ("S-2", Some(WorkError::LostRace("it".to_owned()))),
+        (
+            "S-3",
+            Some(WorkError::Invalid("it makes no sense".to_owned())),
+        ),
+    ] {
         let asked = ask(&world, waiting(job.id, subject)).await;
         engine.sign(asked.id, wang(), None).await.unwrap();
         engine.sign(asked.id, li(), None).await.unwrap();
         let id = job.id;
         engine
             .execute(job, async |run| {
-                if fails {
-                    return Err(WorkError::LostRace("it".to_owned()));
+                if let Some(failure) = failure {
+                    return Err(failure);
                 }
                 let tx = run.begin().await?;
                 run.done(tx, "nothing to do").await

@@ -308,7 +308,7 @@ impl Stage {
             }
             End::Snooze { seconds } => {
                 model.follow(JobEvent::Snooze);
-                model.attempt -= 1;
+                model.attempt = 0;
                 model.run_at = until(seconds);
             }
             End::Fail(class) => {

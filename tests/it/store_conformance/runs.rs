@@ -24,6 +24,7 @@ on_both_databases! {
     a_stale_worker_cannot_snooze,
     a_lease_that_lapsed_unseen_still_counts,
     a_snooze_burns_no_attempt_and_is_due_when_it_says,
+    failures_count_only_while_nothing_goes_right_in_between,
     a_follow_up_job_commits_with_its_cause,
     a_follow_up_job_rolls_back_with_its_cause,
     a_follow_up_job_that_is_known_is_not_made_twice,
@@ -137,6 +138,24 @@ async fn a_snooze_burns_no_attempt_and_is_due_when_it_says(world: World) {
     at_once.snooze(tx, world.now(), "again").await.unwrap();
     assert_eq!(world.bell.take(KIND), 1);
     assert_eq!(world.story(job.id).await.last().unwrap(), "5 snoozed ready");
+}
+
+async fn failures_count_only_while_nothing_goes_right_in_between(world: World) {
+    let engine = world.engine("w");
+    let id = world.due_job("a").await;
+    for _ in 0..2 {
+        for attempt in 1..=2 {
+            let job = lease_one(&engine, id).await;
+            assert_eq!(job.attempt, attempt);
+            let fail = |_: Run| async { Err(WorkError::LostRace("it".to_owned())) };
+            engine.execute(job, fail).await;
+            world.advance_seconds(5);
+        }
+        let run = Run::new(engine.clone(), lease_one(&engine, id).await);
+        let tx = run.begin().await.unwrap();
+        run.snooze(tx, world.now(), "waits").await.unwrap();
+    }
+    assert_eq!(world.job(id).await.attempt, 0);
 }
 
 async fn a_follow_up_job_commits_with_its_cause(world: World) {
