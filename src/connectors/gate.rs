@@ -37,8 +37,14 @@ impl Gate {
     pub(super) fn heard<T>(&self, answer: Result<T, ChannelError>) -> Result<T, ChannelError> {
         match &answer {
             Err(ChannelError::Unavailable(_)) => self.breaker().failed((self.now)()),
-            // It left, and perhaps nobody was there: that says neither.
+            // Silence: a server that takes every call and answers none must not be fed all there is.
+            Err(ChannelError::Unknown(trouble)) if trouble.evidence.is_none() => {
+                self.breaker().failed((self.now)());
+            }
+            // Words that cannot be believed come from somebody, and an objection of our own from nobody: neither says
+            // how they are.
             Err(ChannelError::Unknown(_)) => {}
+            Err(ChannelError::Invalid(trouble)) if trouble.evidence.is_none() => {}
             Ok(_) | Err(ChannelError::Declined { .. } | ChannelError::Invalid(_)) => {
                 self.breaker().answered();
             }

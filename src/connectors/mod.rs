@@ -124,6 +124,13 @@ impl Channel {
         }
     }
 
+    /// Waits until a call with an effect may go out, where a pace is kept; before its intent is written down.
+    pub async fn wait_for_turn(&self) {
+        match &self.connector {
+            Connector::Sandbox(sandbox) => sandbox.outbound().wait_for_turn().await,
+        }
+    }
+
     /// Whether it may be called now.
     pub const fn gate(&self) -> &Gate {
         &self.gate

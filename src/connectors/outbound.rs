@@ -131,7 +131,15 @@ impl Outbound {
         self.turn.get_or_init(|| turn);
     }
 
-    /// Sends once, when it is its turn, and waits for the whole answer.
+    /// Waits until one more request may go out, where a pace is kept.
+    pub(super) async fn wait_for_turn(&self) {
+        if let Some(Turn(wait)) = self.turn.get() {
+            wait().await;
+        }
+    }
+
+    /// Sends once and waits for the whole answer. A question waits for its turn here; who calls for an effect waited
+    /// before the intent was written down, since between that and the call nothing may take long.
     pub(super) async fn send(&self, ask: Ask<'_>) -> Result<Reply, ChannelError> {
         let Some(url) = self.url(ask.path) else {
             let request = format!("{} {}", ask.method, ask.path.join("/"));
@@ -153,8 +161,8 @@ impl Outbound {
             builder = builder.header(CONTENT_TYPE, "application/json").body(body);
         }
 
-        if let Some(Turn(wait)) = self.turn.get() {
-            wait().await;
+        if ask.idempotency_key.is_none() {
+            self.wait_for_turn().await;
         }
         let exchange = Exchange {
             channel: &self.channel,

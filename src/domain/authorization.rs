@@ -419,7 +419,7 @@ fn contradiction(authorization: &Authorization, now: DateTime<Utc>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::operation::OperationKind;
+    use crate::domain::operation::{LEAVES_WITHIN, OperationKind};
     use clearday_jobs::{Currency, JobId, OperationId};
     use uuid::Uuid;
 
@@ -586,7 +586,7 @@ captured: wait, wait, wait, wait, wait, wait, wait"
                     "{promise}, {}: {}, then {}",
                     last.map_or("none", OperationState::as_str),
                     at(noon()),
-                    at(noon() + WINDOW),
+                    at(noon() + LEAVES_WITHIN + WINDOW),
                 ));
             }
         }

@@ -1,7 +1,6 @@
 //! Decides whether a channel that failed is to be called.
 //!
-//! Fed by calls that provably did nothing ("unavailable"), and by nothing else: a lost answer says that the channel
-//! is there. Closed, every call goes out. Open, none does until its time has come. Then it recovers: calls go out at
+//! Fed by calls that found nobody or heard nothing: an answer that makes no sense says that the channel is there. Closed, every call goes out. Open, none does until its time has come. Then it recovers: calls go out at
 //! a pace, whoever must wait is given an instant of its own to come back at, and a few answers in a row close it.
 
 use chrono::{DateTime, TimeDelta, Utc};

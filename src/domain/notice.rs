@@ -486,7 +486,7 @@ mod tests {
     )]
 
     use super::*;
-    use crate::domain::operation::OperationKind;
+    use crate::domain::operation::{LEAVES_WITHIN, OperationKind};
     use clearday_jobs::OperationId;
     use proptest::prelude::*;
 
@@ -676,7 +676,8 @@ unknown webhook, unknown: send again, let rest, let rest, let rest"
             at(noon()),
             FateDecision::Wait(noon() + TimeDelta::seconds(5))
         );
-        assert_eq!(at(noon() + window), FateDecision::NeverSent);
+        let proved = noon() + LEAVES_WITHIN + window;
+        assert_eq!(at(proved), FateDecision::NeverSent);
     }
 
     proptest! {

@@ -76,12 +76,22 @@ pub struct Operation {
     pub updated_at: DateTime<Utc>,
 }
 
+/// A call leaves at most so long after it was written down, or was written down to be sent again; or not at all.
+pub const LEAVES_WITHIN: TimeDelta = TimeDelta::seconds(30);
+
 impl Operation {
+    /// Whether its call may still leave. Who was asleep since it was written down does not know what others learned of it
+    /// meanwhile.
+    pub fn may_leave(&self, now: DateTime<Utc>) -> bool {
+        now.signed_duration_since(self.updated_at) <= LEAVES_WITHIN
+    }
+
     /// The instant from which on silence counts as proof: the channel's processing window after
     /// the last moment at which the call may have left.
     pub fn quarantined_until(&self, processing_window: TimeDelta) -> DateTime<Utc> {
         self.updated_at
-            .checked_add_signed(processing_window)
+            .checked_add_signed(LEAVES_WITHIN)
+            .and_then(|left| left.checked_add_signed(processing_window))
             .unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 }
@@ -141,6 +151,31 @@ intended: Succeed -> succeeded, Decline -> declined, Lose -> unknown
 succeeded: Succeed -> refused, Decline -> refused, Lose -> refused
 declined: Succeed -> refused, Decline -> refused, Lose -> refused
 unknown: Succeed -> succeeded, Decline -> declined, Lose -> unknown"
+        );
+    }
+
+    #[test]
+    fn a_call_leaves_soon_after_it_was_written_down_and_silence_proves_nothing_before() {
+        let noon: DateTime<Utc> = "2026-03-02T12:00:00Z".parse().unwrap();
+        let call = Operation {
+            id: OperationId(uuid::Uuid::nil()),
+            job_id: JobId(uuid::Uuid::nil()),
+            kind: OperationKind::PayOut,
+            channel: "bank".parse().unwrap(),
+            reference: "E1".parse().unwrap(),
+            generation: 1,
+            idempotency_key: "pay_out:bank:E1:1".to_owned(),
+            state: OperationState::Intended,
+            intended_at: noon - TimeDelta::hours(1),
+            updated_at: noon,
+        };
+        assert!(call.may_leave(noon + LEAVES_WITHIN));
+        let late = noon + LEAVES_WITHIN + TimeDelta::milliseconds(1);
+        assert!(!call.may_leave(late));
+        let window = TimeDelta::minutes(5);
+        assert_eq!(
+            call.quarantined_until(window),
+            noon + LEAVES_WITHIN + window
         );
     }
 }

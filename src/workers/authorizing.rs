@@ -11,7 +11,8 @@ use tracing::info;
 
 use super::Workbench;
 use super::calls::{
-    Intent, Learned, as_json, channel_failure, conclude, intend, kept_back, learn, sort_answer,
+    Intent, Learned, as_json, channel_failure, conclude, in_time, intend, kept_back, learn,
+    sort_answer,
 };
 use super::money::{Received, book_late_money, record_payment};
 use crate::connectors::{
@@ -121,7 +122,10 @@ impl Desk<'_> {
             capture: authorization.capture,
             idempotency_key: &call.idempotency_key,
         };
-        let answer = channel.authorize(&order).await;
+        let answer = match in_time(self.run, call) {
+            Ok(()) => channel.authorize(&order).await,
+            Err(late) => Err(late),
+        };
         match self.sorted(seen, channel, found, call, answer).await? {
             None => Ok(()),
             Some(Learned::Succeeded(HoldAnswer { state, evidence })) => {
@@ -194,6 +198,7 @@ impl Desk<'_> {
                 .map_or(0, |call| call.generation)
                 .saturating_add(1),
         };
+        channel.wait_for_turn().await;
         let mut tx = self.run.begin().await?;
         let change = AuthorizationChange {
             authorization,
@@ -235,7 +240,10 @@ impl Desk<'_> {
         } = &found.authorization;
         let keep = keep.unwrap_or(Money::from_minor(0, amount.currency()));
         let key = &call.idempotency_key;
-        let answer = channel.void(reference, keep, key).await;
+        let answer = match in_time(self.run, call) {
+            Ok(()) => channel.void(reference, keep, key).await,
+            Err(late) => Err(late),
+        };
         match self.sorted(seen, channel, found, call, answer).await? {
             None | Some(Learned::Unknown) => Ok(()),
             Some(Learned::Succeeded(HoldAnswer { state, evidence })) => {
@@ -284,11 +292,16 @@ impl Desk<'_> {
             | OperationKind::PayOut
             | OperationKind::Send => None,
         };
+        channel.wait_for_turn().await;
+        let call = Operation {
+            updated_at: self.run.now(),
+            ..call.clone()
+        };
         let detail = "sent again under the same key";
-        learn(self.run, call, OperationState::Unknown, detail, None).await?;
+        learn(self.run, &call, OperationState::Unknown, detail, None).await?;
         match token {
-            Some(token) => self.authorize(seen, channel, found, &token, call).await,
-            None => self.void(seen, channel, found, call).await,
+            Some(token) => self.authorize(seen, channel, found, &token, &call).await,
+            None => self.void(seen, channel, found, &call).await,
         }
     }
 

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use clearday_jobs::{ChannelName, OperationId, Reference};
 
-use crate::connectors::{ChannelError, DeclineCode, Evidence, Gate};
+use crate::connectors::{ChannelError, DeclineCode, Evidence, Gate, Trouble};
 use crate::domain::operation::{Operation, OperationKind, OperationState};
 use crate::engine::{Run, RunTx, Weakness, WorkError};
 use crate::store::operations;
@@ -74,6 +74,20 @@ pub(super) async fn intend(
         operations::intend(tx, &operation).await?;
     }
     Ok(operation)
+}
+
+/// Whether a call that was written down may leave now; a late one is not made, and the next run asks what is known of it.
+pub(super) fn in_time(run: &Run, call: &Operation) -> Result<(), ChannelError> {
+    if call.may_leave(run.now()) {
+        return Ok(());
+    }
+    Err(ChannelError::Unavailable(Box::new(Trouble {
+        channel: call.channel.clone(),
+        request: call.idempotency_key.clone(),
+        reason: "it was written down too long ago to leave now".to_owned(),
+        evidence: None,
+        cause: None,
+    })))
 }
 
 /// Sorts the answer to the call of an operation whose intent is committed, and records a lost one.

@@ -219,6 +219,7 @@ async fn authorize(
     let Some(channel) = desk.admitted(seen, &method.channel) else {
         return Ok(());
     };
+    channel.wait_for_turn().await;
     let now = run.now();
     let new = intended(asked, method, share, number, now)?;
     let order_no = &asked.order.order_no;

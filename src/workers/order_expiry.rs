@@ -328,12 +328,16 @@ async fn close_reference(
                 reference: &reference.reference,
                 generation,
             };
+            channel.wait_for_turn().await;
             let mut tx = run.begin().await?;
             let operation = intend(run, &mut tx, intent).await?;
             run.checkpoint(tx).await?;
             make_close(run, channel, reference, &operation).await
         }
-        CloseDecision::Replay(operation) => make_close(run, channel, reference, &operation).await,
+        CloseDecision::Replay(operation) => {
+            channel.wait_for_turn().await;
+            make_close(run, channel, reference, &operation).await
+        }
         CloseDecision::GiveUp(operation) => {
             let proof = observed(
                 "still payable after the channel's processing window: the call had no effect",

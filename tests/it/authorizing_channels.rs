@@ -119,7 +119,22 @@ async fn a_channel_that_is_not_there_is_left_alone_and_then_called_at_a_pace() {
 }
 
 #[tokio::test]
-async fn lost_answers_open_no_breaker() {
+async fn silence_opens_the_breaker() {
+    let server = RawServer::start(|_| Vec::new()).await;
+    let now = clock();
+    let channels = channels(&server.base_url(), PATIENT, &now);
+    let channel = channel(&channels);
+    for _ in 0..3 {
+        assert_eq!(channel.gate().admit(), Admission::Call);
+        let lost = channel.query(&reference("R1")).await;
+        assert_eq!(lost.unwrap_err().class(), ErrorClass::Unknown);
+    }
+    let until = now() + TimeDelta::seconds(10);
+    assert_eq!(channel.gate().admit(), Admission::Wait(until));
+}
+
+#[tokio::test]
+async fn answers_that_make_no_sense_open_no_breaker() {
     let server = RawServer::start(|_| answer("502 Bad Gateway", "down")).await;
     let channels = channels(&server.base_url(), PATIENT, &clock());
     let channel = channel(&channels);

@@ -348,7 +348,7 @@ fn later(instant: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::operation::OperationKind;
+    use crate::domain::operation::{LEAVES_WITHIN, OperationKind};
     use clearday_jobs::{Currency, JobId, OperationId};
     use proptest::prelude::*;
     use uuid::Uuid;
@@ -521,7 +521,7 @@ cancelled: settled, query, settled, settled"
                     },
                     last.map_or("none", OperationState::as_str),
                     at(noon()),
-                    at(noon() + window),
+                    at(noon() + LEAVES_WITHIN + window),
                 ));
             }
         }

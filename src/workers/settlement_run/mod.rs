@@ -12,8 +12,12 @@ mod moves;
 mod pay;
 mod second;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use clearday_jobs::{Currency, JobKind, MerchantId, Money, SettlementId, SettlementRun};
+use clearday_jobs::{
+    ChannelName, Currency, JobKind, MerchantId, Money, SettlementId, SettlementRun,
+};
 use serde_json::json;
 
 use self::collect::{Collected, collect};
@@ -45,12 +49,17 @@ const PERIODS_MAX: usize = 1_000;
 /// No zone is further behind.
 const ZONES: TimeDelta = TimeDelta::hours(36);
 
+/// The banks that are left alone for now, each until when, and why.
+type Resting = BTreeMap<ChannelName, (DateTime<Utc>, String)>;
+
 /// What became of one settlement in this run.
 pub(super) enum Progress {
     /// It is a step further.
     Made,
     /// Nobody answered about one of its parts, which is asked for again then; why. What else it needs goes on.
     Unanswered(DateTime<Utc>, String),
+    /// The bank is left alone until then; why. What else it needs goes on.
+    KeptBack(ChannelName, DateTime<Utc>, String),
     /// Nothing changes before then; why.
     Waits(DateTime<Utc>, String),
     /// This job is through with it.
@@ -252,7 +261,9 @@ async fn pay_all(
     for settlement_id in open {
         match pay_one(bench, run, &merchant.merchant_id, settlement_id).await? {
             Progress::Made => {}
-            Progress::Unanswered(until, reason) | Progress::Waits(until, reason) => {
+            Progress::Unanswered(until, reason)
+            | Progress::KeptBack(_, until, reason)
+            | Progress::Waits(until, reason) => {
                 if wait.as_ref().is_none_or(|(earliest, _)| until < *earliest) {
                     wait = Some((until, reason));
                 }
@@ -293,9 +304,13 @@ async fn pay_one(
 ) -> Result<Progress, WorkError> {
     // What nobody answered about says why better than the wait that follows from it.
     let mut unanswered: Option<(DateTime<Utc>, String)> = None;
+    let mut resting = Resting::new();
     for _ in 0..STEPS_MAX {
-        match step(bench, run, merchant_id, id).await? {
+        match step(bench, run, merchant_id, id, &resting).await? {
             Progress::Made => {}
+            Progress::KeptBack(bank, until, reason) => {
+                resting.insert(bank, (until, reason));
+            }
             Progress::Unanswered(until, reason) => {
                 if unanswered.as_ref().is_none_or(|(first, _)| until < *first) {
                     unanswered = Some((until, reason));
@@ -320,6 +335,7 @@ async fn step(
     run: &Run,
     merchant_id: &MerchantId,
     id: SettlementId,
+    resting: &Resting,
 ) -> Result<Progress, WorkError> {
     // The policy may have changed since the last step: a hold, another account.
     let merchant = load_merchant(run, merchant_id).await?;
@@ -346,6 +362,8 @@ async fn step(
         consents: &consents,
         is_held: merchant.is_held,
         bank: bank.map(pay::promises_of),
+        bank_name: &merchant.payee.bank,
+        resting,
         payment_day: payment_day(&merchant, &settlement),
         zone: merchant.zone,
         now: run.now(),

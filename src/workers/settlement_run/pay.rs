@@ -24,10 +24,10 @@ use crate::domain::settlement_run::{
     Instruction, InstructionState, Part, PartEvent, PartState, Settlement,
 };
 use crate::engine::{Run, WorkError};
-use crate::store::operations;
 use crate::store::settlements::{self, NewInstruction};
+use crate::store::{merchants, operations};
 use crate::workers::calls::{
-    Intent, Learned, channel_failure, conclude, intend, kept_back, observed, sort_answer,
+    Intent, Learned, channel_failure, conclude, in_time, intend, kept_back, observed, sort_answer,
 };
 
 /// Hexadecimal digits of a settlement's id in an end-to-end id: those that are random, and few enough for a bank.
@@ -86,13 +86,20 @@ pub(super) async fn pay_out(
     };
     if let Admission::Wait(until) = bank.gate().admit() {
         // Nothing is written down that would not be sent.
-        return Ok(Progress::Waits(
-            until,
-            kept_back(bank.name(), bank.gate(), until),
-        ));
+        let reason = kept_back(bank.name(), bank.gate(), until);
+        return Ok(Progress::KeptBack(bank.name().clone(), until, reason));
     }
+    bank.wait_for_turn().await;
     let mut tx = run.begin().await?;
     let mut mover = Mover::hold_decided(run, &mut tx, decided).await?;
+    // The turn may have taken its time: a hold or another account goes before what was decided.
+    let current = merchants::find(mover.tx, &merchant.merchant_id).await?;
+    if current.is_none_or(|current| current.version != merchant.version) {
+        return Err(WorkError::LostRace(format!(
+            "merchant {}",
+            merchant.merchant_id
+        )));
+    }
     let part = mover.part(part_no)?;
     let (amount, generation) = (part.amount, part.next_generation());
     let end_to_end_id = end_to_end_id(decided.id, part_no, generation)?;
@@ -167,7 +174,10 @@ async fn send(run: &Run, bank: &Bank, told: &Told<'_>) -> Result<Progress, WorkE
         remittance: told.remittance,
         idempotency_key: &told.operation.idempotency_key,
     };
-    let answer = bank.pay_out(&order).await;
+    let answer = match in_time(run, told.operation) {
+        Ok(()) => bank.pay_out(&order).await,
+        Err(late) => Err(late),
+    };
     if told.is_unsent && is_unsent(&answer) {
         let mut tx = run.begin().await?;
         settlements::note_unsent(&mut tx, told.end_to_end_id, Some(run.now())).await?;
@@ -220,14 +230,23 @@ async fn send_again(
     decided: &Settlement,
     told: &Told<'_>,
 ) -> Result<Progress, WorkError> {
+    bank.wait_for_turn().await;
     let mut tx = run.begin().await?;
     Mover::hold_decided(run, &mut tx, decided).await?;
-    operations::note_resent(&mut tx, told.operation.id, run.now()).await?;
+    let operation = Operation {
+        updated_at: run.now(),
+        ..told.operation.clone()
+    };
+    operations::note_resent(&mut tx, operation.id, operation.updated_at).await?;
     if told.is_unsent {
         settlements::note_unsent(&mut tx, told.end_to_end_id, None).await?;
     }
     run.checkpoint(tx).await?;
-    send(run, bank, told).await
+    let told = Told {
+        operation: &operation,
+        ..*told
+    };
+    send(run, bank, &told).await
 }
 
 /// What an answer that is no "not found" means for a part that is not known to the bank yet.
@@ -284,7 +303,7 @@ pub(super) async fn query(
     };
     if let Admission::Wait(until) = bank.gate().admit() {
         let reason = kept_back(bank.name(), bank.gate(), until);
-        return asked_later(run, &told, reason).await;
+        return Ok(Progress::KeptBack(bank.name().clone(), until, reason));
     }
     let answer = match bank.query(&instruction.end_to_end_id).await {
         Ok(answer) => answer,

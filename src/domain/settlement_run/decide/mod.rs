@@ -3,9 +3,11 @@
 //! A part is sent only when it is due, when people (or the limit) allow exactly what is sent, and when nobody says that
 //! it was paid otherwise. What left is asked for until it is proved; it is never sent under a new number before that.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use clearday_jobs::{ApprovalId, OfflinePaymentId};
+use clearday_jobs::{ApprovalId, ChannelName, OfflinePaymentId};
 
 use super::{Claim, ClaimEvent, ClaimState, Instruction, Part, PartState, Settlement};
 use crate::domain::operation::{Operation, OperationState};
@@ -75,6 +77,10 @@ pub struct Situation<'a> {
     pub is_held: bool,
     /// What the merchant's bank promises; none when it is not configured.
     pub bank: Option<BankPromises>,
+    /// Its name.
+    pub bank_name: &'a ChannelName,
+    /// The banks that are left alone for now, each until when, and why.
+    pub resting: &'a BTreeMap<ChannelName, (DateTime<Utc>, String)>,
     /// The day on which it is paid by today's calendar, if that knows it.
     pub payment_day: Option<NaiveDate>,
     /// Where the merchant is.
@@ -333,7 +339,10 @@ fn planned_need(situation: &Situation<'_>, part: &Part) -> Need {
             "the bank of the merchant's account is not configured: add it under [[banks]]"
                 .to_owned(),
         ),
-        Some(_) => Need::Act(NextStep::PayOut(number, approval)),
+        Some(_) => match situation.resting.get(situation.bank_name) {
+            Some((until, reason)) => Need::Wait(*until, reason.clone()),
+            None => Need::Act(NextStep::PayOut(number, approval)),
+        },
     }
 }
 
@@ -402,6 +411,9 @@ fn in_flight_need(situation: &Situation<'_>, part: &Part) -> Need {
     };
     if again > now {
         return Need::Wait(again, reason);
+    }
+    if let Some((until, reason)) = situation.resting.get(&instruction.bank) {
+        return Need::Wait(*until, reason.clone());
     }
     match situation.bank {
         Some(_) => Need::Act(NextStep::Query(number)),

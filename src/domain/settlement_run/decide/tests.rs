@@ -1,10 +1,12 @@
 //! What is done next, as tables.
 
+use std::sync::LazyLock;
+
 use clearday_jobs::{Currency, JobId, Money, OperationId, SettlementId};
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::operation::OperationKind;
+use crate::domain::operation::{LEAVES_WITHIN, OperationKind};
 use crate::domain::settlement_run::InstructionState;
 use crate::domain::settlement_run::collect::Amounts;
 
@@ -142,12 +144,21 @@ const IDEMPOTENT: BankPromises = BankPromises {
     ..PROMISES
 };
 
+static NOBODY: BTreeMap<ChannelName, (DateTime<Utc>, String)> = BTreeMap::new();
+
+fn bank_name() -> &'static ChannelName {
+    static NAME: LazyLock<ChannelName> = LazyLock::new(|| "bank".parse().unwrap());
+    &NAME
+}
+
 fn situation<'a>(settlement: &'a Settlement, consents: &'a Consents) -> Situation<'a> {
     Situation {
         settlement,
         consents,
         is_held: false,
         bank: Some(PROMISES),
+        bank_name: bank_name(),
+        resting: &NOBODY,
         payment_day: None,
         zone: chrono_tz::Asia::Shanghai,
         now: due(),
@@ -461,6 +472,27 @@ fn nothing_is_sent_before_its_day_without_a_date_or_while_held() {
 }
 
 #[test]
+fn a_bank_that_is_left_alone_gets_no_order_and_no_question() {
+    let unknown = Part {
+        part_no: 2,
+        ..part(PartState::Unknown)
+    };
+    let parts = vec![part(PartState::Planned), unknown];
+    let approved = settlement(SettlementState::Approved, parts);
+    let consents = about_payout(Consent::Given(APPROVAL));
+    let mut situation = situation(&approved, &consents);
+    situation.now += TimeDelta::minutes(1);
+    assert_eq!(decide(&situation), NextStep::PayOut(1, APPROVAL));
+    let rests = (instant("2026-03-03T02:02:00Z"), "breaker open".to_owned());
+    let another = BTreeMap::from([("another".parse().unwrap(), rests.clone())]);
+    situation.resting = &another;
+    assert_eq!(decide(&situation), NextStep::PayOut(1, APPROVAL));
+    let ours = BTreeMap::from([(bank_name().clone(), rests.clone())]);
+    situation.resting = &ours;
+    assert_eq!(decide(&situation), NextStep::Snooze(rests.0, rests.1));
+}
+
+#[test]
 fn a_day_that_becomes_known_is_written_down_before_anybody_is_asked() {
     let day = instant("2027-01-04T00:00:00Z").date_naive();
     let mut table = Vec::new();
@@ -630,7 +662,7 @@ fn silence_proves_an_order_dead_only_after_the_processing_window() {
             now,
         )
     };
-    let window = due() + TimeDelta::hours(2);
+    let window = due() + LEAVES_WITHIN + TimeDelta::hours(2);
     let early = at(window - TimeDelta::microseconds(1), PROMISES);
     assert!(matches!(early, AnswerDecision::Wait(until, _) if until == window));
     assert!(matches!(at(window, PROMISES), AnswerDecision::Reject(_)));
@@ -640,7 +672,7 @@ fn silence_proves_an_order_dead_only_after_the_processing_window() {
 #[test]
 fn what_is_claimed_or_held_is_not_sent_again() {
     let mut table = Vec::new();
-    let window = due() + TimeDelta::hours(2);
+    let window = due() + LEAVES_WITHIN + TimeDelta::hours(2);
     for (state, operation_state) in [
         (PartState::Sent, OperationState::Intended),
         (PartState::Unknown, OperationState::Unknown),
