@@ -25,7 +25,6 @@ in_both_modes! {
     a_debit_that_is_claimed_later_leaves_suspense: claimed_later;
     an_offline_payment_is_found_by_its_number_in_the_text: claimed_before;
     an_order_that_no_statement_shows_is_a_break_until_one_does: not_shown;
-    a_bank_that_stays_away_is_left_alone_and_no_order_is_written_for_it: away;
 }
 
 /// What is paid to M-1 for a sale of ¥100.00, in fen.
@@ -328,7 +327,22 @@ async fn not_shown(house: House) {
     house.close().await;
 }
 
-async fn away(house: House) {
+mod a_bank_that_stays_away_is_left_alone_and_no_order_is_written_for_it {
+    use super::*;
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn embedded() {
+        away(Mode::Embedded).await;
+    }
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn production() {
+        away(Mode::Production).await;
+    }
+}
+
+/// With one daemon, because each learns for itself who is away.
+async fn away(mode: Mode) {
+    let mut house = House::without_daemons(mode).await;
+    house.start_daemon();
     let number = before_approval(&house).await;
     let bank = &house.sandbox.handle;
     bank.queue_fault(Operation::PayOut, &number, Fault::Unavailable);

@@ -14,11 +14,9 @@ impl Driver<'_> {
         let place = || format!("{} {}", act.name(), step.name());
         match step {
             Step::Read | Step::Committed => self.strike(&ANYWHERE, self.rates.steps, place),
-            // Of these there are few, and of the last hardly any.
-            Step::StandBy | Step::Answered(_) => self.strike(&ANYWHERE, self.rates.calls, place),
-            Step::Waiting(..) => {
-                let often = self.rates.calls.saturating_mul(4);
-                self.strike(&ANYWHERE, often, place)
+            // Of these there are few.
+            Step::StandBy | Step::Answered(_) | Step::Waiting(..) => {
+                self.strike(&ANYWHERE, self.rates.calls, place)
             }
             Step::Write => self.strike(&AT_WRITES, self.rates.steps, place),
             Step::Call(_) => self.strike(&AT_CALLS, self.rates.calls, place),

@@ -23,7 +23,7 @@ use crate::domain::settlement_run::decide::{
 use crate::domain::settlement_run::{
     Instruction, InstructionState, Part, PartEvent, PartState, Settlement,
 };
-use crate::engine::{Run, WorkError};
+use crate::engine::{Run, RunTx, WorkError};
 use crate::store::settlements::{self, NewInstruction};
 use crate::store::{merchants, operations};
 use crate::workers::calls::{
@@ -92,14 +92,7 @@ pub(super) async fn pay_out(
     bank.wait_for_turn().await;
     let mut tx = run.begin().await?;
     let mut mover = Mover::hold_decided(run, &mut tx, decided).await?;
-    // The turn may have taken its time: a hold or another account goes before what was decided.
-    let current = merchants::find(mover.tx, &merchant.merchant_id).await?;
-    if current.is_none_or(|current| current.version != merchant.version) {
-        return Err(WorkError::LostRace(format!(
-            "merchant {}",
-            merchant.merchant_id
-        )));
-    }
+    is_same(mover.tx, merchant).await?;
     let part = mover.part(part_no)?;
     let (amount, generation) = (part.amount, part.next_generation());
     let end_to_end_id = end_to_end_id(decided.id, part_no, generation)?;
@@ -143,6 +136,16 @@ pub(super) async fn pay_out(
         is_unsent: true,
     };
     send(run, bank, &told).await
+}
+
+/// The turn may have taken its time: a hold or another account goes before what was decided.
+async fn is_same(tx: &mut RunTx, merchant: &Merchant) -> Result<(), WorkError> {
+    let current = merchants::find(tx, &merchant.merchant_id).await?;
+    if current.is_some_and(|current| current.version == merchant.version) {
+        return Ok(());
+    }
+    let merchant_id = &merchant.merchant_id;
+    Err(WorkError::LostRace(format!("merchant {merchant_id}")))
 }
 
 fn sent_entry(settlement: &Settlement, part_no: u32, new: &NewInstruction<'_>) -> AuditEntry {
@@ -227,12 +230,14 @@ fn is_unsent<Answer>(answer: &Result<Answer, ChannelError>) -> bool {
 async fn send_again(
     run: &Run,
     bank: &Bank,
+    merchant: &Merchant,
     decided: &Settlement,
     told: &Told<'_>,
 ) -> Result<Progress, WorkError> {
     bank.wait_for_turn().await;
     let mut tx = run.begin().await?;
     Mover::hold_decided(run, &mut tx, decided).await?;
+    is_same(&mut tx, merchant).await?;
     let operation = Operation {
         updated_at: run.now(),
         ..told.operation.clone()
@@ -321,7 +326,7 @@ pub(super) async fn query(
         run.now(),
     );
     if decision == AnswerDecision::Replay {
-        return send_again(run, bank, settlement, &told).await;
+        return send_again(run, bank, merchant, settlement, &told).await;
     }
     record(run, &told, &decision, &answer.evidence).await
 }
