@@ -1,7 +1,8 @@
 //! Decides whether a channel that failed is to be called.
 //!
-//! Fed by calls that found nobody or heard nothing: an answer that makes no sense says that the channel is there. Closed, every call goes out. Open, none does until its time has come. Then it recovers: calls go out at
-//! a pace, whoever must wait is given an instant of its own to come back at, and a few answers in a row close it.
+//! Fed by calls that found nobody or heard nothing: an answer that makes no sense says that the channel is there.
+//! Closed, every call goes out. Open, none does until its time has come. Then it recovers: calls go out at a pace,
+//! whoever must wait is given an instant of its own to come back at, and a few answers in a row close it.
 
 use chrono::{DateTime, TimeDelta, Utc};
 

@@ -76,7 +76,8 @@ pub struct Operation {
     pub updated_at: DateTime<Utc>,
 }
 
-/// A call leaves at most so long after it was written down, or was written down to be sent again; or not at all.
+/// A call that moves money leaves at most so long after it was written down, or was written down to be sent again; or not
+/// at all.
 pub const LEAVES_WITHIN: TimeDelta = TimeDelta::seconds(30);
 
 impl Operation {

@@ -304,12 +304,19 @@ async fn chaos_a_daemon_told_to_stop_burns_no_attempt_and_loses_nothing() {
         open_order(&house, number).await;
     }
     let folder = ScratchFolder::new("config");
-    let first = Served::start(&house, &folder);
+    let mut first = Served::start(&house, &folder);
+    // One close is on its way while the others come in.
+    let name = reference("R-0");
+    let held = house
+        .sandbox
+        .handle
+        .queue_fault(Operation::Close, &name, Fault::HeldAnswer);
     for number in 0..40 {
         xadd(&house, &format!("stop {number}"), &payload(number)).await;
     }
+    held.wait_until_struck().await;
     first.signal("TERM");
-    let mut first = first;
+    held.release();
     assert!(first.process.wait().unwrap().success());
     assert_eq!(consumers(&house).await, 0, "it left its group");
     let _second = Served::start(&house, &folder);

@@ -12,8 +12,6 @@ mod moves;
 mod pay;
 mod second;
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use clearday_jobs::{
     ChannelName, Currency, JobKind, MerchantId, Money, SettlementId, SettlementRun,
@@ -29,7 +27,7 @@ use super::booking::book_records;
 use crate::domain::calendar::Calendar;
 use crate::domain::china::china_day;
 use crate::domain::merchant::{FundsFlow, Merchant, due_on, ends_at};
-use crate::domain::settlement_run::decide::{NextStep, Situation, decide};
+use crate::domain::settlement_run::decide::{NextStep, Resting, Situation, decide};
 use crate::domain::settlement_run::request::{payout_request, refusals, release_request};
 use crate::domain::settlement_run::{PartEvent, Settlement, SettlementEvent};
 use crate::engine::{
@@ -48,9 +46,6 @@ const STEPS_MAX: usize = 20_000;
 const PERIODS_MAX: usize = 1_000;
 /// No zone is further behind.
 const ZONES: TimeDelta = TimeDelta::hours(36);
-
-/// The banks that are left alone for now, each until when, and why.
-type Resting = BTreeMap<ChannelName, (DateTime<Utc>, String)>;
 
 /// What became of one settlement in this run.
 pub(super) enum Progress {

@@ -66,6 +66,9 @@ pub struct BankPromises {
     pub processing_window: TimeDelta,
 }
 
+/// Banks that are left alone for now, each until when, and why.
+pub type Resting = BTreeMap<ChannelName, (DateTime<Utc>, String)>;
+
 /// Everything a decision depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
@@ -79,8 +82,8 @@ pub struct Situation<'a> {
     pub bank: Option<BankPromises>,
     /// Its name.
     pub bank_name: &'a ChannelName,
-    /// The banks that are left alone for now, each until when, and why.
-    pub resting: &'a BTreeMap<ChannelName, (DateTime<Utc>, String)>,
+    /// The banks that are left alone for now.
+    pub resting: &'a Resting,
     /// The day on which it is paid by today's calendar, if that knows it.
     pub payment_day: Option<NaiveDate>,
     /// Where the merchant is.

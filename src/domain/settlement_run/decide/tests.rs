@@ -144,7 +144,7 @@ const IDEMPOTENT: BankPromises = BankPromises {
     ..PROMISES
 };
 
-static NOBODY: BTreeMap<ChannelName, (DateTime<Utc>, String)> = BTreeMap::new();
+static NOBODY: Resting = Resting::new();
 
 fn bank_name() -> &'static ChannelName {
     static NAME: LazyLock<ChannelName> = LazyLock::new(|| "bank".parse().unwrap());
