@@ -26,6 +26,7 @@ use crate::store::{StoreError, Tx, events, jobs, operations};
 pub struct Run {
     engine: Engine,
     job: Job,
+    began_at: DateTime<Utc>,
 }
 
 /// A worker's open transaction: writes go through it, commits only through its [`Run`].
@@ -87,7 +88,12 @@ pub struct Finished(());
 impl Run {
     /// The run of a job that this process leased.
     pub fn new(engine: Engine, job: Job) -> Self {
-        Self { engine, job }
+        let began_at = engine.clock().now();
+        Self {
+            engine,
+            job,
+            began_at,
+        }
     }
 
     /// The job.
@@ -98,6 +104,14 @@ impl Run {
     /// Now.
     pub fn now(&self) -> DateTime<Utc> {
         self.engine.clock().now()
+    }
+
+    /// Whether half of the time that a run may take is over: who has more to do than one run can, goes on in another, and
+    /// is not cut off in the middle.
+    pub fn has_had_its_turn(&self) -> bool {
+        let taken = self.now().signed_duration_since(self.began_at);
+        let half = self.engine.policy().handler_timeout / 2;
+        taken.to_std().is_ok_and(|taken| taken >= half)
     }
 
     /// The engine, for ids and reads.
@@ -123,19 +137,33 @@ impl Run {
     /// Accepts a follow-up job in this transaction.
     ///
     /// # Errors
-    /// [`WorkError::Invalid`] when the follow-up is refused: a fault of ours.
+    /// As those of [`Run::follow_ups`].
     pub async fn follow_up(
         &self,
         tx: &mut RunTx,
         submission: Submission,
     ) -> Result<JobId, WorkError> {
-        let (answers, due) = self.engine.accept_in(&mut tx.tx, vec![submission]).await?;
+        let ids = self.follow_ups(tx, vec![submission]).await?;
+        let id = ids.into_iter().next();
+        id.ok_or_else(|| WorkError::Invalid("no answer to a follow-up".to_owned()))
+    }
+
+    /// Accepts follow-up jobs in this transaction; their ids, in their order.
+    ///
+    /// # Errors
+    /// [`WorkError::Invalid`] when a follow-up is refused: a fault of ours.
+    pub async fn follow_ups(
+        &self,
+        tx: &mut RunTx,
+        submissions: Vec<Submission>,
+    ) -> Result<Vec<JobId>, WorkError> {
+        let (answers, due) = self.engine.accept_in(&mut tx.tx, submissions).await?;
         tx.due.extend(due);
-        match answers.into_iter().next() {
-            Some(Acceptance::New(id) | Acceptance::Known(id, _)) => Ok(id),
-            Some(Acceptance::Refused(refusal)) => Err(WorkError::Invalid(refusal.to_string())),
-            None => Err(WorkError::Invalid("no answer to a follow-up".to_owned())),
-        }
+        let ids = answers.into_iter().map(|answer| match answer {
+            Acceptance::New(id) | Acceptance::Known(id, _) => Ok(id),
+            Acceptance::Refused(refusal) => Err(WorkError::Invalid(refusal.to_string())),
+        });
+        ids.collect()
     }
 
     /// Makes another job due in this transaction, because what it waits for happened; a job that ended is left alone.

@@ -2,6 +2,7 @@
 //! keeps it from being followed to its end.
 #![cfg(test)]
 
+use chrono::TimeDelta;
 use clearday::config::Role;
 use clearday::connectors::sandbox::{Fault, Operation};
 use clearday::domain::job::JobState;
@@ -29,6 +30,7 @@ in_both_modes! {
     of_several_jobs_that_find_a_settlement_alone_the_first_one_keeps_it: first_come;
     a_day_that_the_calendar_knows_by_now_is_the_day_of_payment: dated_later;
     what_we_object_to_ourselves_is_never_shown_as_refused_by_the_bank: never_sent;
+    what_takes_longer_than_one_run_goes_on_in_another: many_parts;
     what_left_after_the_cut_off_is_expected_on_the_banks_next_day: after_the_cut_off;
 }
 
@@ -353,5 +355,27 @@ async fn after_the_cut_off(house: House) {
             "submitted accepted_by_bank 2026-03-09"
         );
     }
+    house.close().await;
+}
+
+async fn many_parts(house: House) {
+    let job = before_approval(&house, in_parts()).await;
+    let number = house.newest().await.number_of(1, 1);
+    let bank = &house.sandbox.handle;
+    let held = bank.queue_fault(Operation::PayOut, &number, Fault::HeldAnswer);
+    house.approve_all().await;
+    held.wait_until_struck().await;
+    // More than half of the twenty seconds that a run may take.
+    house.clock.advance(TimeDelta::seconds(11));
+    held.release();
+
+    states_become(&house, &[PartState::Accepted; 2]).await;
+    let waiting = house.job_waits(job, "waits for the statement").await;
+    assert_eq!((waiting.attempt, waiting.rescues), (0, 0));
+    let timeline = house.timeline(job).await;
+    let turns = timeline
+        .iter()
+        .filter(|it| it.reason.contains("goes on in another"));
+    assert_eq!(turns.count(), 1, "{timeline:#?}");
     house.close().await;
 }

@@ -26,6 +26,16 @@ pub(super) struct Entry {
     pub(super) fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
+impl Entry {
+    /// Bytes of its names and values.
+    pub(super) fn bytes(&self) -> usize {
+        let fields = self.fields.iter();
+        fields
+            .map(|(name, value)| name.len().saturating_add(value.len()))
+            .sum()
+    }
+}
+
 /// The entries of an `XREADGROUP` reply; none when the wait was over.
 pub(super) fn from_read(reply: &Value) -> Vec<Entry> {
     let Value::Array(streams) = reply else {

@@ -9,7 +9,8 @@ use tracing::{info, warn};
 
 use super::bell::Wake;
 use super::entries::{self, Entry};
-use super::{BLOCK, CLAIM_EVERY, CLAIM_IDLE, COUNT, GROUP, RedisQueue};
+use super::room::Room;
+use super::{BLOCK, CLAIM_EVERY, CLAIM_IDLE, GROUP, RedisQueue};
 use crate::engine::{Acceptance, Bell as _, Engine};
 use crate::queue::InProcessBell;
 use crate::store::StoreError;
@@ -22,6 +23,7 @@ pub(super) struct Intake {
     pub(super) kind: JobKind,
     pub(super) local: InProcessBell,
     pub(super) stop: CancellationToken,
+    pub(super) room: Room,
 }
 
 /// Why reading stopped; the supervisor starts it again after a wait.
@@ -39,6 +41,14 @@ impl Intake {
     /// earlier try, then what others left, then what is new. A read under way is waited for, so
     /// that a stop leaves nothing pending that others would take over only later.
     pub(super) async fn read(&self) -> Result<(), IntakeError> {
+        let read = self.read_on().await;
+        if read.is_err() {
+            self.room.halve();
+        }
+        read
+    }
+
+    async fn read_on(&self) -> Result<(), IntakeError> {
         let mut connection = self.queue.blocking().await?;
         self.queue.ensure_groups(self.kind).await?;
         let reply = self.read_group(&mut connection, "0").await?;
@@ -65,7 +75,7 @@ impl Intake {
             .arg(GROUP)
             .arg(&self.queue.consumer)
             .arg("COUNT")
-            .arg(COUNT)
+            .arg(self.room.entries())
             .arg("BLOCK")
             .arg(BLOCK.as_millis().to_string())
             .arg("STREAMS")
@@ -88,7 +98,7 @@ impl Intake {
                 .arg(CLAIM_IDLE.as_millis().to_string())
                 .arg("0")
                 .arg("COUNT")
-                .arg(COUNT)
+                .arg(self.room.entries())
                 .query_async(&mut self.queue.shared())
                 .await?;
             let claimed = entries::from_claim(&stream, &reply);
@@ -102,6 +112,7 @@ impl Intake {
 
     /// Writes submissions down, then acknowledges them; wake-ups ring at home.
     async fn take_in(&self, read: Vec<Entry>) -> Result<(), IntakeError> {
+        let (count, bytes) = (read.len(), read.iter().map(Entry::bytes).sum());
         let stream = self.kind.submission_stream();
         let (submitted, wakes): (Vec<Entry>, Vec<Entry>) =
             read.into_iter().partition(|entry| entry.stream == stream);
@@ -114,26 +125,31 @@ impl Intake {
             }
             self.acknowledge(&self.kind.wake_stream(), &wakes).await?;
         }
-        if submitted.is_empty() {
-            return Ok(());
+        if !submitted.is_empty() {
+            let taken = self.write_down(submitted).await?;
+            self.acknowledge(&stream, &taken).await?;
         }
+        self.room.fit(count, bytes);
+        Ok(())
+    }
+
+    /// Those of a batch that are written down.
+    async fn write_down(&self, submitted: Vec<Entry>) -> Result<Vec<Entry>, StoreError> {
         let batch = submitted
             .iter()
             .map(|entry| entries::submission(self.kind, entry))
             .collect();
-        let taken = match self.engine.accept(batch).await {
+        match self.engine.accept(batch).await {
             Ok(answers) => {
                 self.tell_refused(&submitted, &answers);
-                submitted
+                Ok(submitted)
             }
-            Err(error) if error.is_retryable() => return Err(error.into()),
+            Err(error) if error.is_retryable() => Err(error),
             Err(error) => {
                 warn!(job.kind = %self.kind, error = %error, "A batch could not be written down; trying its submissions one by one");
-                self.take_in_singly(submitted).await
+                Ok(self.take_in_singly(submitted).await)
             }
-        };
-        self.acknowledge(&stream, &taken).await?;
-        Ok(())
+        }
     }
 
     /// One entry that the database refuses for good must not hold up its neighbours: it stays in

@@ -10,6 +10,7 @@ mod bell;
 mod entries;
 mod intake;
 mod keeper;
+mod room;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,8 +32,6 @@ use crate::engine::Engine;
 const GROUP: &str = "clearday";
 /// One blocking read; its end is when a stop is noticed.
 const BLOCK: Duration = Duration::from_secs(2);
-/// Entries per read: one accepted batch. Beyond this a batch gains nothing more.
-const COUNT: usize = 500;
 /// An entry that a consumer took and did not acknowledge for this long is taken over.
 const CLAIM_IDLE: Duration = Duration::from_secs(30);
 /// How often to look for such entries.
@@ -139,6 +138,7 @@ impl RedisQueue {
                 kind,
                 local: local.clone(),
                 stop: stop.clone(),
+                room: room::Room::default(),
             };
             tracker.spawn(supervise("Redis reader", stop.clone(), move || {
                 let reader = reader.clone();

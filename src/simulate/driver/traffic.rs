@@ -156,7 +156,13 @@ impl Driver<'_> {
             .collect();
         let Some(number) = self.order.pick(&up).copied() else {
             // It stays in its stream until somebody reads that.
-            self.send(self.now + TimeDelta::seconds(1), Transit::Submission(first));
+            let somebody = self.daemons.iter().filter_map(|daemon| match daemon.life {
+                Life::Dead(until) | Life::Frozen(until) => Some(until),
+                Life::Alive => None,
+            });
+            let soon = self.now + TimeDelta::seconds(1);
+            let at = somebody.min().map_or(soon, |until| until.max(soon));
+            self.send(at, Transit::Submission(first));
             return;
         };
         let mut batch = vec![first];

@@ -88,13 +88,13 @@ async fn fan_out(run: &Run, asked: &SettlementRun) -> Result<Finished, WorkError
     loop {
         let mut tx = run.begin().await?;
         let page = settlements::merchants_with_work(&mut tx, &after, until, PAGE).await?;
-        for (merchant_id, currency) in &page {
-            if asked.currency.is_none_or(|only| only == *currency) {
-                let job = of_merchant(run, asked.through, merchant_id, *currency);
-                run.follow_up(&mut tx, job).await?;
-                count = count.saturating_add(1);
-            }
-        }
+        let jobs: Vec<Submission> = page
+            .iter()
+            .filter(|(_, currency)| asked.currency.is_none_or(|only| only == *currency))
+            .map(|(merchant_id, currency)| of_merchant(run, asked.through, merchant_id, *currency))
+            .collect();
+        count = count.saturating_add(jobs.len());
+        run.follow_ups(&mut tx, jobs).await?;
         let is_last = page.len() < PAGE;
         if let Some((last, _)) = page.last() {
             after = last.to_string();
@@ -302,6 +302,10 @@ async fn pay_one(
     let mut resting = Resting::new();
     for _ in 0..STEPS_MAX {
         match step(bench, run, merchant_id, id, &resting).await? {
+            Progress::Made if run.has_had_its_turn() => {
+                let note = "there is more to do than one run does: it goes on in another";
+                return Ok(Progress::Waits(run.now(), note.to_owned()));
+            }
             Progress::Made => {}
             Progress::KeptBack(bank, until, reason) => {
                 resting.insert(bank, (until, reason));
