@@ -253,8 +253,13 @@ async fn pay_all(
     drop(tx);
     let mut wait: Option<(DateTime<Utc>, String)> = None;
     let mut ends: Vec<String> = Vec::new();
-    for settlement_id in open {
-        match pay_one(bench, run, &merchant.merchant_id, settlement_id).await? {
+    for (number, settlement_id) in open.into_iter().enumerate() {
+        let progress = if number > 0 && run.has_had_its_turn() {
+            goes_on(run)
+        } else {
+            pay_one(bench, run, &merchant.merchant_id, settlement_id).await?
+        };
+        match progress {
             Progress::Made => {}
             Progress::Unanswered(until, reason)
             | Progress::KeptBack(_, until, reason)
@@ -290,6 +295,12 @@ async fn pay_all(
     }
 }
 
+/// What there is to do that is more than one run does.
+fn goes_on(run: &Run) -> Progress {
+    let note = "there is more to do than one run does: it goes on in another";
+    Progress::Waits(run.now(), note.to_owned())
+}
+
 /// Brings one settlement as far as it goes.
 async fn pay_one(
     bench: &Workbench,
@@ -300,12 +311,11 @@ async fn pay_one(
     // What nobody answered about says why better than the wait that follows from it.
     let mut unanswered: Option<(DateTime<Utc>, String)> = None;
     let mut resting = Resting::new();
-    for _ in 0..STEPS_MAX {
+    for number in 0..STEPS_MAX {
+        if number > 0 && run.has_had_its_turn() {
+            return Ok(goes_on(run));
+        }
         match step(bench, run, merchant_id, id, &resting).await? {
-            Progress::Made if run.has_had_its_turn() => {
-                let note = "there is more to do than one run does: it goes on in another";
-                return Ok(Progress::Waits(run.now(), note.to_owned()));
-            }
             Progress::Made => {}
             Progress::KeptBack(bank, until, reason) => {
                 resting.insert(bank, (until, reason));
