@@ -12,8 +12,9 @@ use super::claim::Room;
 use crate::domain::job::{Job, JobEvent};
 use crate::store::{StoreError, daemons, jobs};
 
-/// How long handing one job back may take.
-const HAND_BACK_MAX: Duration = Duration::from_secs(1);
+/// How long handing one job back may take: whoever has its row in hand keeps the others waiting for so long at most,
+/// and what failed is tried once more when they are through.
+const HAND_BACK_MAX: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 const RELEASE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The leases this process holds, so that they can be renewed and, on the way out, handed back.
@@ -184,14 +185,19 @@ impl Engine {
     /// The last one, once all were tried.
     pub async fn hand_back_all(&self) -> Result<usize, StoreError> {
         let mut handed_back = 0_usize;
+        let mut left = self.0.held.all();
         let mut failed = None;
-        for (id, epoch) in self.0.held.all() {
-            let given = self.hand_back(id, epoch);
-            // Whoever has a row in hand keeps the others waiting for so long at most.
-            let given = tokio::time::timeout(HAND_BACK_MAX, given).await;
-            match given.unwrap_or(Err(StoreError::NoAnswer(HAND_BACK_MAX))) {
-                Ok(was_held) => handed_back = handed_back.saturating_add(usize::from(was_held)),
-                Err(error) => failed = Some(error),
+        for patience in HAND_BACK_MAX {
+            failed = None;
+            for (id, epoch) in std::mem::take(&mut left) {
+                let given = tokio::time::timeout(patience, self.hand_back(id, epoch)).await;
+                match given.unwrap_or(Err(StoreError::NoAnswer(patience))) {
+                    Ok(was_held) => handed_back = handed_back.saturating_add(usize::from(was_held)),
+                    Err(error) => {
+                        left.push((id, epoch));
+                        failed = Some(error);
+                    }
+                }
             }
         }
         if let Some(error) = failed {

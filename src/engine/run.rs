@@ -26,7 +26,6 @@ use crate::store::{StoreError, Tx, events, jobs, operations};
 pub struct Run {
     engine: Engine,
     job: Job,
-    began_at: DateTime<Utc>,
 }
 
 /// A worker's open transaction: writes go through it, commits only through its [`Run`].
@@ -88,12 +87,7 @@ pub struct Finished(());
 impl Run {
     /// The run of a job that this process leased.
     pub fn new(engine: Engine, job: Job) -> Self {
-        let began_at = engine.clock().now();
-        Self {
-            engine,
-            job,
-            began_at,
-        }
+        Self { engine, job }
     }
 
     /// The job.
@@ -106,10 +100,10 @@ impl Run {
         self.engine.clock().now()
     }
 
-    /// Whether half of the time that a run may take is over: who has more to do than one run can, goes on in another, and
-    /// is not cut off in the middle.
-    pub fn has_had_its_turn(&self) -> bool {
-        let taken = self.now().signed_duration_since(self.began_at);
+    /// Whether half of the time that a run may take is over since then: who has more to do than one run can, goes on in
+    /// another, and is not cut off in the middle.
+    pub fn has_had_its_turn(&self, since: DateTime<Utc>) -> bool {
+        let taken = self.now().signed_duration_since(since);
         let half = self.engine.policy().handler_timeout / 2;
         taken.to_std().is_ok_and(|taken| taken >= half)
     }

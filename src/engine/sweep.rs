@@ -28,31 +28,40 @@ enum Lost<'a> {
 impl Engine {
     /// Rescues every job whose lease has lapsed, if this process may judge that; returns how many.
     pub async fn sweep_when_steady(&self) -> Result<usize, StoreError> {
-        if !self
-            .0
-            .contact
-            .is_steady(self.clock().now(), self.policy().lease)
-        {
+        if !self.is_steady() {
             return Ok(0);
         }
-        self.sweep().await
+        self.rescue_all(Lost::Lapsed, Self::is_steady).await
+    }
+
+    fn is_steady(&self) -> bool {
+        let contact = &self.0.contact;
+        contact.is_steady(self.clock().now(), self.policy().lease)
     }
 
     /// Rescues every job whose lease has lapsed, whoever asks; returns how many.
     pub async fn sweep(&self) -> Result<usize, StoreError> {
-        self.rescue_all(Lost::Lapsed).await
+        self.rescue_all(Lost::Lapsed, |_| true).await
     }
 
     /// Rescues every job that a worker holds which is proved dead, however long its leases would last; returns how
     /// many.
     pub async fn take_over(&self, dead: &str) -> Result<usize, StoreError> {
-        self.rescue_all(Lost::Died(dead)).await
+        self.rescue_all(Lost::Died(dead), |_| true).await
     }
 
-    async fn rescue_all(&self, lost: Lost<'_>) -> Result<usize, StoreError> {
+    async fn rescue_all(
+        &self,
+        lost: Lost<'_>,
+        may_judge: impl Fn(&Self) -> bool + Send,
+    ) -> Result<usize, StoreError> {
         let mut rescued = 0_usize;
         loop {
             let mut tx = self.store().begin_keeping().await?;
+            // A database that was long in coming kept everybody else from renewing, too.
+            if !may_judge(self) {
+                return Ok(rescued);
+            }
             let jobs = match lost {
                 Lost::Lapsed => jobs::lock_lapsed(&mut tx, self.clock().now(), PAGE).await?,
                 Lost::Died(worker) => jobs::lock_of_worker(&mut tx, worker, PAGE).await?,

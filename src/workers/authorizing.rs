@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use clearday_jobs::{ChannelName, JobKind, Money, Payload, Reference, Token};
+use clearday_jobs::{ChannelName, JobKind, Money, OrderNo, Payload, Reference, Token};
 use tracing::info;
 
 use super::Workbench;
 use super::calls::{
-    Intent, Learned, as_json, channel_failure, conclude, in_time, intend, kept_back, learn,
-    sort_answer,
+    Intent, Learned, as_json, channel_failure, conclude, in_time, intend, is_own_objection,
+    kept_back, learn, sort_answer,
 };
 use super::money::{Received, book_late_money, record_payment};
 use crate::connectors::{
@@ -27,11 +27,15 @@ use crate::domain::china::china_day;
 use crate::domain::deferred_authorization::{Suspension, SuspensionCode};
 use crate::domain::ledger::events::{self, Occasion};
 use crate::domain::operation::{Operation, OperationKind, OperationState};
+use crate::domain::order::Order;
 use crate::domain::order_expiry::ask_again_at;
 use crate::engine::{Run, RunTx, WorkError};
 use crate::store::authorizations::{self, AuthorizationChange};
-use crate::store::jobs;
 use crate::store::ledger::{self, JobContext};
+use crate::store::{jobs, operations, orders};
+
+/// What is noted before a call is made once more.
+const RESENT: &str = "sent again under the same key";
 
 /// When to look again, and what is waited for.
 pub(super) type Wait = (DateTime<Utc>, String);
@@ -50,6 +54,8 @@ pub(super) struct Seen {
 pub(super) struct Desk<'a> {
     pub(super) bench: &'a Workbench,
     pub(super) run: &'a Run,
+    /// The orders of the group, as decisions found them.
+    pub(super) orders: &'a [Order],
     /// Whether the order's money is still to be held.
     pub(super) is_wanted: bool,
     /// Whether money that was taken is owed by nobody any more.
@@ -66,6 +72,22 @@ struct Proof<'a> {
 }
 
 impl Desk<'_> {
+    /// Locks the orders until the transaction ends, if none has changed since it was decided upon: what follows and a
+    /// deadline, a withdrawal or another payment cannot cross.
+    pub(super) async fn hold_orders(
+        &self,
+        tx: &mut RunTx,
+        order_no: &OrderNo,
+    ) -> Result<(), WorkError> {
+        let decided_on = self.orders.iter();
+        let decided_on = decided_on.map(|order| (order.order_no.to_string(), order.version));
+        let locked = orders::lock_group_versions(tx, order_no).await?;
+        if locked.into_iter().eq(decided_on) {
+            return Ok(());
+        }
+        Err(WorkError::LostRace(format!("order {order_no}")))
+    }
+
     /// Asks the channel what became of an authorization, and does what follows.
     pub(super) async fn ask(
         &self,
@@ -293,15 +315,43 @@ impl Desk<'_> {
             | OperationKind::Send => None,
         };
         channel.wait_for_turn().await;
+        let (authorization, now) = (&found.authorization, self.run.now());
+        let mut tx = self.run.begin().await?;
+        if token.is_some() {
+            self.hold_orders(&mut tx, &authorization.order_no).await?;
+        }
+        let state = OperationState::Unknown;
+        if !operations::learn(&mut tx, call.id, state, RESENT, None, now).await? {
+            return Err(WorkError::LostRace(call.idempotency_key.clone()));
+        }
+        // Whoever proves meanwhile that it never arrived finds that it has changed.
+        let change = AuthorizationChange {
+            authorization,
+            state: authorization.state,
+            amount: authorization.amount,
+            keep: authorization.keep,
+            detail: RESENT,
+            evidence: None,
+            capture: None,
+        };
+        self.apply(&mut tx, change).await?;
+        self.run.checkpoint(tx).await?;
         let call = Operation {
-            updated_at: self.run.now(),
+            state,
+            updated_at: now,
             ..call.clone()
         };
-        let detail = "sent again under the same key";
-        learn(self.run, &call, OperationState::Unknown, detail, None).await?;
+        let found = AuthorizationWithCall {
+            authorization: Authorization {
+                version: authorization.version.saturating_add(1),
+                updated_at: now,
+                ..authorization.clone()
+            },
+            call: Some(call.clone()),
+        };
         match token {
-            Some(token) => self.authorize(seen, channel, found, &token, &call).await,
-            None => self.void(seen, channel, found, &call).await,
+            Some(token) => self.authorize(seen, channel, &found, &token, &call).await,
+            None => self.void(seen, channel, &found, &call).await,
         }
     }
 
@@ -346,6 +396,15 @@ impl Desk<'_> {
     ) -> Result<Option<Learned<HoldAnswer>>, WorkError> {
         if let Err(error @ ChannelError::Unavailable(_)) = &answer {
             self.hold(seen, channel, call.intended_at, error);
+            return Ok(None);
+        }
+        // That we object to sending it again says nothing of what left before.
+        if let Err(error) = &answer
+            && call.state == OperationState::Unknown
+            && is_own_objection(error)
+        {
+            let failure = channel_failure(channel.name(), error);
+            self.ask_later(seen, call, &failure.to_string());
             return Ok(None);
         }
         let learned = sort_answer(self.run, call, answer).await?;
@@ -411,6 +470,10 @@ impl Desk<'_> {
         let amount = amount_of(authorization, state)?;
         let words = as_json(evidence)?;
         let mut tx = self.run.begin().await?;
+        if matches!(state, HoldState::Captured(_)) {
+            // Whether the money is owed was decided on them.
+            self.hold_orders(&mut tx, &authorization.order_no).await?;
+        }
         if let Some(call) = call.filter(|call| !call.state.is_final()) {
             let fate = fate_of_call(*event, authorization.state);
             conclude(self.run, &mut tx, call, (fate, detail), evidence).await?;

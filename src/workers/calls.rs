@@ -140,6 +140,16 @@ pub(super) async fn sort_answer<Answer>(
     }
 }
 
+/// Whether it was ourselves who did not send a call: the other side's own words would be evidence.
+pub(super) fn is_own_objection(error: &ChannelError) -> bool {
+    match error {
+        ChannelError::Invalid(trouble) => trouble.evidence.is_none(),
+        ChannelError::Unavailable(_) | ChannelError::Unknown(_) | ChannelError::Declined { .. } => {
+            false
+        }
+    }
+}
+
 /// Records the proved outcome of an operation, in the transaction of what follows from it.
 pub(super) async fn conclude(
     run: &Run,

@@ -177,7 +177,7 @@ fn abilities(channel: &Channel) -> Abilities {
     }
 }
 
-fn desk<'a>(bench: &'a Workbench, run: &'a Run, snapshot: &Snapshot) -> Desk<'a> {
+fn desk<'a>(bench: &'a Workbench, run: &'a Run, snapshot: &'a Snapshot) -> Desk<'a> {
     let is_over = |state: OrderState| match state {
         OrderState::Expired | OrderState::Cancelled => true,
         OrderState::Open | OrderState::InReview | OrderState::Expiring | OrderState::Paid => false,
@@ -187,6 +187,7 @@ fn desk<'a>(bench: &'a Workbench, run: &'a Run, snapshot: &Snapshot) -> Desk<'a>
     Desk {
         bench,
         run,
+        orders: &snapshot.orders,
         is_wanted: snapshot.is_payable(run.now()),
         is_late,
     }
@@ -223,22 +224,13 @@ async fn authorize(
     let now = run.now();
     let new = intended(asked, method, share, number, now)?;
     let order_no = &asked.order.order_no;
-    let lost = || WorkError::LostRace(format!("order {order_no}"));
     let mut tx = run.begin().await?;
-    if !authorizations::move_plan(&mut tx, order_no, loaded.plan_version, now).await? {
-        return Err(lost());
+    let is_next = authorizations::move_plan(&mut tx, order_no, loaded.plan_version, now).await?;
+    if !is_next || !loaded.snapshot.is_payable(now) {
+        return Err(WorkError::LostRace(format!("order {order_no}")));
     }
-    // The orders stay locked until the intent is committed, so that it and a deadline cannot cross.
-    let decided_on: Vec<(String, i64)> = loaded
-        .snapshot
-        .orders
-        .iter()
-        .map(|order| (order.order_no.to_string(), order.version))
-        .collect();
-    let is_same = orders::lock_group_versions(&mut tx, order_no).await? == decided_on;
-    if !is_same || !loaded.snapshot.is_payable(now) {
-        return Err(lost());
-    }
+    // The orders stay locked until the intent is committed.
+    desk.hold_orders(&mut tx, order_no).await?;
     authorizations::insert(&mut tx, &new, run.job().id, now).await?;
     let intent = Intent {
         kind: OperationKind::Authorize,

@@ -177,6 +177,7 @@ async fn let_go(
             let desk = Desk {
                 bench,
                 run,
+                orders: &group.orders,
                 is_wanted: false,
                 is_late: group.owes_nothing_for(&found.authorization),
             };

@@ -39,6 +39,7 @@ in_both_modes! {
     nothing_is_authorized_at_the_deadline: deadline;
     what_a_withdrawn_order_holds_is_let_go: cancelled;
     what_is_held_is_let_go_as_soon_as_upstream_withdraws_the_order: withdrawn;
+    what_is_proved_absent_while_it_was_asked_about_is_not_sent_again: absent_meanwhile;
     an_order_that_got_cheaper_keeps_what_it_owes: cheaper;
     a_second_job_for_an_authorized_order_changes_nothing: second_job;
     an_authorization_that_lapsed_is_asked_for_again: lapsed;
@@ -379,6 +380,18 @@ async fn withdrawn(house: House) {
     house.open_order("O-1", "O-1").await;
     let job = submit(&house, "key", &order(&[method("card")])).await;
     house.job_reaches(job, JobState::Done).await;
+    withdraw(&house).await;
+    let voided = eventually(async || {
+        let state = state(&house, "card").await;
+        (state == AuthorizationState::Voided).then_some(())
+    });
+    voided.await.unwrap();
+    assert_eq!(count(&house, HoldEvent::Void, "card"), 1);
+    house.close().await;
+}
+
+/// Upstream takes O-1 back.
+async fn withdraw(house: &House) {
     let row = OrderRow {
         line: 2,
         told: ToldOrder {
@@ -392,12 +405,40 @@ async fn withdrawn(house: House) {
         reference: None,
     };
     house.engine().import_orders(&[row]).await.unwrap();
-    let voided = eventually(async || {
-        let state = state(&house, "card").await;
-        (state == AuthorizationState::Voided).then_some(())
+}
+
+/// Waits until the only authorization is in `state`.
+async fn card_becomes(house: &House, state: AuthorizationState) {
+    let arrived = eventually(async || {
+        let held = held(house).await;
+        held.iter().any(|it| it.state == state).then_some(())
     });
-    voided.await.unwrap();
-    assert_eq!(count(&house, HoldEvent::Void, "card"), 1);
+    arrived.await.unwrap();
+}
+
+async fn absent_meanwhile(house: House) {
+    house.open_order("O-1", "O-1").await;
+    fault(&house, Operation::Authorize, "card", Fault::LostRequest);
+    let handle = &house.sandbox.handle;
+    let held = handle.queue_fault(
+        Operation::QueryAuthorization,
+        &of("card"),
+        Fault::HeldAnswer,
+    );
+    let job = submit(&house, "key", &order(&[method("card")])).await;
+    card_becomes(&house, AuthorizationState::Unknown).await;
+    // Longer than the channel may need for what left: now silence proves something.
+    house.clock.advance(TimeDelta::minutes(20));
+    held.wait_until_struck().await;
+    withdraw(&house).await;
+    card_becomes(&house, AuthorizationState::Absent).await;
+    held.release();
+
+    house.job_rests(job).await;
+    house.clock.advance(TimeDelta::minutes(1));
+    house.job_reaches(job, JobState::Done).await;
+    assert_eq!(successful(&house, job).await, "N");
+    assert_eq!(count(&house, HoldEvent::Authorize, "card"), 0);
     house.close().await;
 }
 

@@ -2,6 +2,9 @@
 //! keeps it from being followed to its end.
 #![cfg(test)]
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use clearday::config::Role;
 use clearday::connectors::sandbox::{Fault, Operation};
@@ -15,8 +18,8 @@ use clearday::engine::{NewOfflinePayment, Signer, Source};
 use clearday::store::{settlement_items, settlements};
 use clearday_jobs::{Currency, JobId, JobKind, Money};
 
-use crate::support::house::{House, Mode, eventually};
-use crate::support::sandbox::{capped_bank_name, cny};
+use crate::support::house::{House, Mode, PATIENT_REQUEST, eventually, now_of};
+use crate::support::sandbox::{banks_paying_at_most, capped_bank_name, cny};
 use crate::support::settling::{GOOD_ACCOUNT, Numbered, merchant, payment, refund};
 use crate::support::{in_both_modes, sql};
 
@@ -30,6 +33,9 @@ in_both_modes! {
     of_several_jobs_that_find_a_settlement_alone_the_first_one_keeps_it: first_come;
     a_day_that_the_calendar_knows_by_now_is_the_day_of_payment: dated_later;
     what_we_object_to_ourselves_is_never_shown_as_refused_by_the_bank: never_sent;
+    an_order_that_never_arrived_is_not_sent_again_to_an_account_that_was_replaced: replaced;
+    an_order_is_asked_about_when_the_merchants_bank_is_not_configured_any_more: another_bank;
+    that_we_object_to_sending_an_order_again_does_not_prove_it_dead: objection;
     what_takes_longer_than_one_run_goes_on_in_another: many_parts;
     what_left_after_the_cut_off_is_expected_on_the_banks_next_day: after_the_cut_off;
 }
@@ -377,5 +383,69 @@ async fn many_parts(house: House) {
         .iter()
         .filter(|it| it.reason.contains("goes on in another"));
     assert_eq!(turns.count(), 1, "{timeline:#?}");
+    house.close().await;
+}
+
+/// Tells the bank to pay ¥99.40, and nobody knows what became of that.
+async fn lost(house: &House, fault: Fault) -> JobId {
+    let job = before_approval(house, merchant("M-1")).await;
+    let number = house.newest().await.number_of(1, 1);
+    let bank = &house.sandbox.handle;
+    bank.queue_fault(Operation::PayOut, &number, fault);
+    house.approve_all().await;
+    house.part_becomes(PartState::Unknown).await;
+    house.job_rests(job).await;
+    job
+}
+
+async fn replaced(house: House) {
+    lost(&house, Fault::LostRequest).await;
+    let mut moved = merchant("M-1");
+    moved.payee.account_no = "6222020200009999".to_owned();
+    house.import_merchant(moved).await;
+    house.clock_shows("2026-03-03T10:00:00");
+    house.part_becomes(PartState::Rejected).await;
+    assert_eq!(house.owed(Account::MerchantPayable).await, 9_940);
+
+    let asked = eventually(async || house.requested().await.pop())
+        .await
+        .unwrap();
+    assert!(asked.shown.contains("6222020200009999"), "{}", asked.shown);
+    house.approve_all().await;
+    let settlement = house.part_becomes(PartState::Accepted).await;
+    let instructions = settlement.parts[0].instructions.iter();
+    let accounts: Vec<&str> = instructions
+        .map(|it| it.payee_account_no.as_str())
+        .collect();
+    assert_eq!(accounts, [GOOD_ACCOUNT, "6222020200009999"]);
+    house.close().await;
+}
+
+async fn another_bank(house: House) {
+    lost(&house, Fault::LostAnswer).await;
+    let mut moved = merchant("M-1");
+    moved.payee.bank = "elsewhere".parse().unwrap();
+    house.import_merchant(moved).await;
+    house.clock_shows("2026-03-03T10:00:00");
+    house.part_becomes(PartState::Accepted).await;
+    house.close().await;
+}
+
+async fn objection(mut house: House) {
+    let job = lost(&house, Fault::LostRequest).await;
+    // From here on the bank pays less at once, by our settings.
+    for daemon in house.daemons.drain(..) {
+        daemon.shutdown(Duration::from_secs(10)).await.unwrap();
+    }
+    let (url, now) = (house.sandbox.base_url(), now_of(&house.clock));
+    let mut bench = house.bench();
+    let most = cny(5_000);
+    bench.banks = Arc::new(banks_paying_at_most(most, &url, PATIENT_REQUEST, &now));
+    let handler = clearday::workers::handler(bench);
+    house.start_daemon_with(house.store.clone(), handler, TimeDelta::seconds(5));
+
+    house.clock_shows("2026-03-03T10:00:00");
+    house.job_waits(job, "the bank pays less than that").await;
+    assert_eq!(house.newest().await.parts[0].state, PartState::Unknown);
     house.close().await;
 }

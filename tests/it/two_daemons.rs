@@ -17,8 +17,10 @@ use serde_json::{Value, json};
 
 use crate::support::house::{House, Mode, eventually};
 use crate::support::sandbox::reference;
-use crate::support::servers::{ScratchFolder, TestPostgresServer};
+use crate::support::servers::{self, ScratchFolder, TestPostgresServer};
 
+/// Longer than any machine stands still, in seconds: what comes back does so by another sign.
+const LONG_LEASE: u32 = 60;
 /// A deadline that has passed on any machine's clock.
 const PAST: &str = "2026-01-01T00:00:00Z";
 
@@ -124,8 +126,8 @@ fn closes(house: &House, number: usize) -> usize {
 }
 
 async fn to_redis(house: &House) -> redis::aio::MultiplexedConnection {
-    let client = redis::Client::open(house.redis.as_ref().unwrap().url()).unwrap();
-    client.get_multiplexed_async_connection().await.unwrap()
+    let url = house.redis.as_ref().unwrap().url();
+    servers::to_redis(&url).await.unwrap()
 }
 
 /// How many read the submissions.
@@ -271,8 +273,8 @@ async fn chaos_a_daemon_killed_between_the_answer_and_our_commit_closes_once() {
     open_order(&house, 0).await;
     let folder = ScratchFolder::new("config");
     let mut daemons = vec![
-        Served::start(&house, &folder),
-        Served::start(&house, &folder),
+        Served::start_with(&house, &folder, LONG_LEASE),
+        Served::start_with(&house, &folder, LONG_LEASE),
     ];
     // The sandbox closes, and its answer is on its way for ever.
     let name = reference("R-0");
@@ -304,7 +306,7 @@ async fn chaos_a_daemon_told_to_stop_burns_no_attempt_and_loses_nothing() {
         open_order(&house, number).await;
     }
     let folder = ScratchFolder::new("config");
-    let mut first = Served::start(&house, &folder);
+    let mut first = Served::start_with(&house, &folder, LONG_LEASE);
     // One close is on its way while the others come in.
     let name = reference("R-0");
     let held = house
@@ -319,7 +321,7 @@ async fn chaos_a_daemon_told_to_stop_burns_no_attempt_and_loses_nothing() {
     held.release();
     assert!(first.process.wait().unwrap().success());
     assert_eq!(consumers(&house).await, 0, "it left its group");
-    let _second = Served::start(&house, &folder);
+    let _second = Served::start_with(&house, &folder, LONG_LEASE);
     for number in 0..40 {
         let job = job_of(&house, &format!("stop {number}")).await;
         let done = house.job_reaches(job, JobState::Done).await;

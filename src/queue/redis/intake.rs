@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use clearday_jobs::JobKind;
+use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -51,24 +52,46 @@ impl Intake {
     async fn read_on(&self) -> Result<(), IntakeError> {
         let mut connection = self.queue.blocking().await?;
         self.queue.ensure_groups(self.kind).await?;
-        let reply = self.read_group(&mut connection, "0").await?;
-        self.take_in(entries::from_read(&reply)).await?;
+        self.take_in_own(&mut connection).await?;
         let mut claimed_at: Option<Instant> = None;
         while !self.stop.is_cancelled() {
             if claimed_at.is_none_or(|at| at.elapsed() >= CLAIM_EVERY) {
                 self.claim().await?;
                 claimed_at = Some(Instant::now());
             }
-            let reply = self.read_group(&mut connection, ">").await?;
+            let reply = self.read_group(&mut connection, [">", ">"]).await?;
             self.take_in(entries::from_read(&reply)).await?;
         }
         Ok(())
     }
 
+    /// What this process left pending, page by page; what stays pending is passed over.
+    async fn take_in_own(&self, connection: &mut MultiplexedConnection) -> Result<(), IntakeError> {
+        let stream = self.kind.submission_stream();
+        let (mut submission, mut wake) = ("0".to_owned(), "0".to_owned());
+        loop {
+            let reply = self.read_group(connection, [&submission, &wake]).await?;
+            let read = entries::from_read(&reply);
+            if read.is_empty() {
+                return Ok(());
+            }
+            for entry in &read {
+                let last = if entry.stream == stream {
+                    &mut submission
+                } else {
+                    &mut wake
+                };
+                last.clone_from(&entry.id);
+            }
+            self.take_in(read).await?;
+        }
+    }
+
+    /// Entries of the submissions and of the wake-ups behind these ids.
     async fn read_group(
         &self,
-        connection: &mut redis::aio::MultiplexedConnection,
-        from: &str,
+        connection: &mut MultiplexedConnection,
+        [submission, wake]: [&str; 2],
     ) -> Result<Value, RedisError> {
         redis::cmd("XREADGROUP")
             .arg("GROUP")
@@ -81,8 +104,8 @@ impl Intake {
             .arg("STREAMS")
             .arg(self.kind.submission_stream())
             .arg(self.kind.wake_stream())
-            .arg(from)
-            .arg(from)
+            .arg(submission)
+            .arg(wake)
             .query_async(connection)
             .await
     }

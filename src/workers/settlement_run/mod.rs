@@ -251,13 +251,15 @@ async fn pay_all(
     let (id, currency) = (&merchant.merchant_id, merchant.currency);
     let open = settlements::open_for(&mut tx, id, currency, run.job().id).await?;
     drop(tx);
+    // What came before must not use it up: each run brings the first settlement that can move further.
+    let since = run.now();
     let mut wait: Option<(DateTime<Utc>, String)> = None;
     let mut ends: Vec<String> = Vec::new();
     for (number, settlement_id) in open.into_iter().enumerate() {
-        let progress = if number > 0 && run.has_had_its_turn() {
+        let progress = if number > 0 && run.has_had_its_turn(since) {
             goes_on(run)
         } else {
-            pay_one(bench, run, &merchant.merchant_id, settlement_id).await?
+            pay_one(bench, run, since, &merchant.merchant_id, settlement_id).await?
         };
         match progress {
             Progress::Made => {}
@@ -305,6 +307,7 @@ fn goes_on(run: &Run) -> Progress {
 async fn pay_one(
     bench: &Workbench,
     run: &Run,
+    since: DateTime<Utc>,
     merchant_id: &MerchantId,
     id: SettlementId,
 ) -> Result<Progress, WorkError> {
@@ -312,7 +315,7 @@ async fn pay_one(
     let mut unanswered: Option<(DateTime<Utc>, String)> = None;
     let mut resting = Resting::new();
     for number in 0..STEPS_MAX {
-        if number > 0 && run.has_had_its_turn() {
+        if number > 0 && run.has_had_its_turn(since) {
             return Ok(goes_on(run));
         }
         match step(bench, run, merchant_id, id, &resting).await? {
@@ -365,12 +368,11 @@ async fn step(
     if settlement.job_id != job_id {
         return take_over(run, id).await;
     }
-    let bank = bench.banks.find(&merchant.payee.bank);
     let decision = decide(&Situation {
         settlement: &settlement,
         consents: &consents,
         is_held: merchant.is_held,
-        bank: bank.map(pay::promises_of),
+        has_bank: bench.banks.find(&merchant.payee.bank).is_some(),
         bank_name: &merchant.payee.bank,
         resting,
         payment_day: payment_day(&merchant, &settlement),

@@ -27,14 +27,15 @@ use crate::engine::{Run, RunTx, WorkError};
 use crate::store::settlements::{self, NewInstruction};
 use crate::store::{merchants, operations};
 use crate::workers::calls::{
-    Intent, Learned, channel_failure, conclude, in_time, intend, kept_back, observed, sort_answer,
+    Intent, Learned, channel_failure, conclude, in_time, intend, is_own_objection, kept_back,
+    observed, sort_answer,
 };
 
 /// Hexadecimal digits of a settlement's id in an end-to-end id: those that are random, and few enough for a bank.
 const ID_DIGITS: usize = 20;
 
 /// What a bank promises, as decisions take it.
-pub(super) fn promises_of(bank: &Bank) -> BankPromises {
+fn promises_of(bank: &Bank) -> BankPromises {
     let capabilities = bank.capabilities();
     BankPromises {
         is_idempotent: capabilities.payout_is_idempotent,
@@ -186,6 +187,14 @@ async fn send(run: &Run, bank: &Bank, told: &Told<'_>) -> Result<Progress, WorkE
         settlements::note_unsent(&mut tx, told.end_to_end_id, Some(run.now())).await?;
         run.checkpoint(tx).await?;
     }
+    if let Err(error) = &answer
+        && !told.is_unsent
+        && is_own_objection(error)
+    {
+        // That we object to sending it again says nothing of what left before.
+        let failure = channel_failure(bank.name(), error);
+        return asked_later(run, told, failure.to_string()).await;
+    }
     match sort_answer(run, told.operation, answer).await {
         Ok(Learned::Succeeded(answer)) => match view(&answer.state) {
             // A bank that takes an order and does not know it says nothing.
@@ -219,9 +228,8 @@ async fn send(run: &Run, bank: &Bank, told: &Told<'_>) -> Result<Progress, WorkE
 fn is_unsent<Answer>(answer: &Result<Answer, ChannelError>) -> bool {
     match answer {
         Err(ChannelError::Unavailable(_)) => true,
-        // The bank's own words would be evidence; without them it was ourselves who objected.
-        Err(ChannelError::Invalid(trouble)) => trouble.evidence.is_none(),
-        Ok(_) | Err(ChannelError::Unknown(_) | ChannelError::Declined { .. }) => false,
+        Err(error) => is_own_objection(error),
+        Ok(_) => false,
     }
 }
 
@@ -322,7 +330,7 @@ pub(super) async fn query(
         part.state,
         &instruction.operation,
         promises_of(bank),
-        Resending::of(part, merchant.is_held),
+        Resending::of(part, &merchant.payee, merchant.is_held),
         run.now(),
     );
     if decision == AnswerDecision::Replay {

@@ -209,7 +209,7 @@ pub(crate) async fn check(
     check_jobs(&jobs, plans, &surplus, findings);
     let events = events(scene).await;
     check_histories(&events, findings);
-    check_ticks(scene, &jobs, findings).await;
+    check_ticks(scene, findings).await;
     check_messages(scene, findings);
     check_operations(scene, findings).await;
     check_money(scene, findings).await;
@@ -418,12 +418,11 @@ fn check_histories(events: &[EventRow], findings: &mut Findings) {
 }
 
 /// L6: every minute since the schedules are followed has one fate, and a job where it fired.
-async fn check_ticks(scene: &Scene, jobs: &[JobRow], findings: &mut Findings) {
+async fn check_ticks(scene: &Scene, findings: &mut Findings) {
     type Tick = (DateTime<Utc>, String, Option<Uuid>);
     const TICKS: &str =
         "SELECT due_at, fate, job_id FROM ticks WHERE schedule = $1 ORDER BY due_at";
     let minute = TimeDelta::minutes(1);
-    let known: BTreeSet<Uuid> = jobs.iter().map(|job| job.id).collect();
     let now = scene.clock.now();
     for (name, followed_for) in SCHEDULES {
         let ticks: Vec<Tick> = sqlx::query_as(TICKS)
@@ -431,6 +430,8 @@ async fn check_ticks(scene: &Scene, jobs: &[JobRow], findings: &mut Findings) {
             .fetch_all(&mut connect(scene).await)
             .await
             .unwrap();
+        // After the ticks: schedules go on firing.
+        let known: BTreeSet<Uuid> = jobs(scene).await.iter().map(|job| job.id).collect();
         let first = scene.begins_at - TimeDelta::minutes(followed_for);
         let mut due = first.duration_trunc(minute).unwrap() + minute;
         for (due_at, fate, job) in &ticks {

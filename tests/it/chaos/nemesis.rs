@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::plan::{Server, Strike, Timed};
 use super::proxy::{Cut, Proxy};
 use super::scene::Scene;
+use crate::support::servers::to_redis;
 
 /// How often each kind of fault struck.
 pub(crate) type Faults = BTreeMap<&'static str, u64>;
@@ -86,9 +87,8 @@ fn line(scene: &Scene, host: usize, server: Server) -> &Proxy {
 }
 
 async fn flush(scene: &Scene) {
-    let client = redis::Client::open(scene.redis.url()).unwrap();
     // Past the proxies it answers, unless it is being restarted: then it is empty or keeps what it has.
-    if let Ok(mut connection) = client.get_multiplexed_async_connection().await {
+    if let Ok(mut connection) = to_redis(&scene.redis.url()).await {
         redis::cmd("FLUSHALL")
             .exec_async(&mut connection)
             .await

@@ -19,6 +19,7 @@ use super::report::tell;
 use super::scene::{Pace, Scene, Setting};
 use crate::support::house::{eventually, policy};
 use crate::support::sandbox::{cny, reference};
+use crate::support::servers::to_redis;
 
 /// Enough that both daemons have some in hand, and as many as one alone has room for: of its sixteen places two are for
 /// somebody else's work.
@@ -189,8 +190,7 @@ async fn emptied_under_load(count: usize) {
     assert!(begun);
     let waiting = count_open(&scene).await;
 
-    let client = redis::Client::open(scene.redis.url()).unwrap();
-    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let mut redis = to_redis(&scene.redis.url()).await.unwrap();
     redis::cmd("FLUSHALL").exec_async(&mut redis).await.unwrap();
     let (emptied_at, emptied) = (scene.clock.now(), Instant::now());
     let entry: String = redis::cmd("XADD")

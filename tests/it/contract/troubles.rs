@@ -21,7 +21,7 @@ use super::relay::{Late, Order, Relay};
 use crate::support::sandbox::PATIENT;
 
 /// Long enough for the effect, and all that a test waits for an answer that never comes.
-const IMPATIENT: Duration = Duration::from_secs(1);
+const IMPATIENT: Duration = Duration::from_secs(4);
 
 /// The table of all troubles. Panics where a rule objects.
 pub(super) async fn table<S: Subject>(subject: &S) -> String {

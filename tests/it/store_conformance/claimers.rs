@@ -42,7 +42,12 @@ async fn a_hundred_claimers_lease_each_job_once_and_miss_none() {
         claimers.spawn(async move {
             let mut mine: Vec<JobId> = Vec::new();
             loop {
-                let leased = engine.lease_due(JobKind::Reconciliation, 17).await.unwrap();
+                let leased = match engine.lease_due(JobKind::Reconciliation, 17).await {
+                    Ok(leased) => leased,
+                    // So many share a few connections.
+                    Err(error) if error.is_retryable() => continue,
+                    Err(error) => panic!("{error}"),
+                };
                 if leased.is_empty() {
                     return mine;
                 }

@@ -16,6 +16,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Looks without any change after which the clock is nudged: a bell was lost with a dead daemon, and the
 /// poll that makes up for it goes by the clock.
 const LOOKS_BEFORE_NUDGE: u32 = 20;
+/// The same while somebody has a job in hand: it may just get no time to run, and must not be late for that.
+const LOOKS_AT_WORK: u32 = 400;
 /// Nudges without any change after which the house is stuck.
 const NUDGES_MAX: u32 = 300;
 /// A poll or a sweep of the daemons comes within this.
@@ -57,7 +59,19 @@ impl House {
                         (looks, nudges) = (0, 0);
                     }
                     looks += 1;
-                    if looks > LOOKS_BEFORE_NUDGE {
+                    let is_held = |lease: &LeaseHold| {
+                        let is_alive = !is_dead || living.contains(&lease.worker.as_str());
+                        is_alive && lease.until > now
+                    };
+                    let is_at_work = jobs
+                        .iter()
+                        .any(|job| job.lease.as_ref().is_some_and(is_held));
+                    let patience = if is_at_work {
+                        LOOKS_AT_WORK
+                    } else {
+                        LOOKS_BEFORE_NUDGE
+                    };
+                    if looks > patience {
                         (looks, nudges) = (0, nudges + 1);
                         assert!(nudges < NUDGES_MAX, "the house is stuck: {jobs:#?}");
                         self.clock.advance(NUDGE);

@@ -30,6 +30,8 @@ use super::servers::{ScratchFolder, TestDatabase, TestRedis};
 
 /// How long a test waits for something that must happen, before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A sandbox that gets no time to run answers all the same; less than a run may take.
+pub(crate) const PATIENT_REQUEST: Duration = Duration::from_secs(15);
 /// What the sandbox bank writes where the sandbox channel deposits.
 pub(crate) const DEPOSIT_TEXT: &str = "SANDBOX PAY";
 /// How the partners of a test are reached.
@@ -132,8 +134,8 @@ impl House {
     /// What workers need of this house.
     pub(crate) fn bench(&self) -> Workbench {
         let now = now_of(&self.clock);
-        let channels = channels(&self.sandbox.base_url(), Duration::from_secs(5), &now);
-        let banks = banks(&self.sandbox.base_url(), Duration::from_secs(5), &now);
+        let channels = channels(&self.sandbox.base_url(), PATIENT_REQUEST, &now);
+        let banks = banks(&self.sandbox.base_url(), PATIENT_REQUEST, &now);
         Workbench {
             channels: Arc::new(channels),
             banks: Arc::new(banks),

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::house::PATIENT_REQUEST;
 use super::servers::ScratchFolder;
 
 /// Two secrets of a test's own, the newest first.
@@ -64,8 +65,8 @@ impl RunningMailroom {
     /// Everything set up, and the mailroom's network allowed.
     pub(crate) fn settings(&self) -> MessageSettings {
         let timeouts = Timeouts {
-            connect: Duration::from_secs(2),
-            request: Duration::from_secs(5),
+            connect: PATIENT_REQUEST / 2,
+            request: PATIENT_REQUEST,
         };
         MessageSettings {
             sms: Some(SmsSettings {

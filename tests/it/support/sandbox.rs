@@ -93,6 +93,20 @@ pub(crate) fn banks(base_url: &str, request_timeout: Duration, now: &Now) -> Ban
     banks_within(Duration::ZERO, base_url, request_timeout, now)
 }
 
+/// The same, where none pays more than so much at once.
+pub(crate) fn banks_paying_at_most(
+    most: Money,
+    base_url: &str,
+    request_timeout: Duration,
+    now: &Now,
+) -> Banks {
+    let settings = BankSettings {
+        payout_max: Some(most),
+        ..bank_settings(Duration::ZERO, base_url, request_timeout)
+    };
+    Banks::build([(bank_name(), settings)], now).unwrap()
+}
+
 /// The same, with orders that may be on their way for so long.
 pub(crate) fn banks_within(
     processing_window: Duration,
@@ -100,7 +114,20 @@ pub(crate) fn banks_within(
     request_timeout: Duration,
     now: &Now,
 ) -> Banks {
-    let settings = BankSettings {
+    let settings = bank_settings(processing_window, base_url, request_timeout);
+    let capped = BankSettings {
+        payout_max: Some(cny(5_000)),
+        ..settings.clone()
+    };
+    Banks::build([(bank_name(), settings), (capped_bank_name(), capped)], now).unwrap()
+}
+
+fn bank_settings(
+    processing_window: Duration,
+    base_url: &str,
+    request_timeout: Duration,
+) -> BankSettings {
+    BankSettings {
         connector: BankConnector::Sandbox,
         base_url: base_url.to_owned(),
         timeouts: within(request_timeout),
@@ -112,12 +139,7 @@ pub(crate) fn banks_within(
         },
         payout_max: None,
         processing_window,
-    };
-    let capped = BankSettings {
-        payout_max: Some(cny(5_000)),
-        ..settings.clone()
-    };
-    Banks::build([(bank_name(), settings), (capped_bank_name(), capped)], now).unwrap()
+    }
 }
 
 pub(crate) fn bank(banks: &Banks) -> &Bank {

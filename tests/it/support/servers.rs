@@ -607,6 +607,18 @@ fn url_of_another_database_keeps_host_and_options() {
     );
 }
 
+/// A connection that waits for a server which gets no time to run.
+pub(crate) async fn to_redis(url: &str) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let patient = redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
+    let client = redis::Client::open(url)?;
+    client
+        .get_multiplexed_async_connection_with_config(&patient)
+        .await
+}
+
 #[tokio::test]
 async fn postgres_databases_are_apart_and_gone_afterwards() {
     let (first, second) = (
@@ -686,9 +698,7 @@ async fn execute(url: &str, statement: &'static str) -> sqlx::Result<()> {
 }
 
 async fn ask_redis(url: &str, words: &[&str]) -> redis::RedisResult<String> {
-    let mut connection = redis::Client::open(url)?
-        .get_multiplexed_async_connection()
-        .await?;
+    let mut connection = to_redis(url).await?;
     let mut command = redis::Cmd::new();
     for word in words {
         command.arg(*word);

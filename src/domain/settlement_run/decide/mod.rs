@@ -10,6 +10,7 @@ use chrono_tz::Tz;
 use clearday_jobs::{ApprovalId, ChannelName, OfflinePaymentId};
 
 use super::{Claim, ClaimEvent, ClaimState, Instruction, Part, PartState, Settlement};
+use crate::domain::merchant::Payee;
 use crate::domain::operation::{Operation, OperationState};
 use crate::domain::order_expiry::ask_again_at;
 use crate::domain::schedule::first_instant_showing;
@@ -78,8 +79,8 @@ pub struct Situation<'a> {
     pub consents: &'a Consents,
     /// Nothing is paid to the merchant for now.
     pub is_held: bool,
-    /// What the merchant's bank promises; none when it is not configured.
-    pub bank: Option<BankPromises>,
+    /// Whether the bank of the merchant's account is configured.
+    pub has_bank: bool,
     /// Its name.
     pub bank_name: &'a ChannelName,
     /// The banks that are left alone for now.
@@ -101,15 +102,23 @@ pub enum Resending {
     Claimed,
     /// Nothing is paid to the merchant for now.
     Held,
+    /// The merchant is paid at another account by now, which two people agreed to.
+    Moved,
 }
 
 impl Resending {
     /// As it stands for a part.
-    pub fn of(part: &Part, is_held: bool) -> Self {
+    pub fn of(part: &Part, payee: &Payee, is_held: bool) -> Self {
+        let is_moved = part.instruction().is_some_and(|it| {
+            (&it.bank, &it.payee_account_no, &it.payee_name)
+                != (&payee.bank, &payee.account_no, &payee.account_name)
+        });
         if part.open_claim().is_some() {
             Self::Claimed
         } else if is_held {
             Self::Held
+        } else if is_moved {
+            Self::Moved
         } else {
             Self::Allowed
         }
@@ -337,7 +346,7 @@ fn planned_need(situation: &Situation<'_>, part: &Part) -> Need {
             let reason = format!("it is paid on {}", day.unwrap_or_default());
             Need::Wait(due, reason)
         }
-        Some(_) if situation.bank.is_none() => Need::Wait(
+        Some(_) if !situation.has_bank => Need::Wait(
             later(*now, BANK_RECHECK),
             "the bank of the merchant's account is not configured: add it under [[banks]]"
                 .to_owned(),
@@ -418,16 +427,8 @@ fn in_flight_need(situation: &Situation<'_>, part: &Part) -> Need {
     if let Some((until, reason)) = situation.resting.get(&instruction.bank) {
         return Need::Wait(*until, reason.clone());
     }
-    match situation.bank {
-        Some(_) => Need::Act(NextStep::Query(number)),
-        None => Need::Wait(
-            later(now, BANK_RECHECK),
-            format!(
-                "bank {} must be asked about part {number} and is not configured",
-                instruction.bank
-            ),
-        ),
-    }
+    // Whether its bank is configured has nothing to do with the one that the merchant has by now.
+    Need::Act(NextStep::Query(number))
 }
 
 fn sent_words(part: &Part, instruction: &Instruction) -> String {
@@ -526,6 +527,9 @@ fn not_found(
             Some("the bank does not know it, and somebody says that it was paid offline")
         }
         Resending::Held => Some("the bank does not know it, and payments to the merchant are held"),
+        Resending::Moved => {
+            Some("the bank does not know it, and the merchant is paid at another account by now")
+        }
     };
     match (operation.state, unproved) {
         // What is proved is not undone by a bank that forgets.

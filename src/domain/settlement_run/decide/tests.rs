@@ -156,7 +156,7 @@ fn situation<'a>(settlement: &'a Settlement, consents: &'a Consents) -> Situatio
         settlement,
         consents,
         is_held: false,
-        bank: Some(PROMISES),
+        has_bank: true,
         bank_name: bank_name(),
         resting: &NOBODY,
         payment_day: None,
@@ -467,7 +467,7 @@ fn nothing_is_sent_before_its_day_without_a_date_or_while_held() {
     assert!(matches!(step, NextStep::Snooze(_, why) if why.contains("unknown")));
 
     let mut nowhere = situation(&approved, &consents);
-    nowhere.bank = None;
+    nowhere.has_bank = false;
     assert!(matches!(decide(&nowhere), NextStep::Snooze(_, why) if why.contains("[[banks]]")));
 }
 
@@ -670,7 +670,7 @@ fn silence_proves_an_order_dead_only_after_the_processing_window() {
 }
 
 #[test]
-fn what_is_claimed_or_held_is_not_sent_again() {
+fn what_is_claimed_held_or_moved_is_not_sent_again() {
     let mut table = Vec::new();
     let window = due() + LEAVES_WITHIN + TimeDelta::hours(2);
     for (state, operation_state) in [
@@ -682,10 +682,15 @@ fn what_is_claimed_or_held_is_not_sent_again() {
             Some(ClaimState::Registered),
             Some(ClaimState::Waiting),
         ] {
-            for is_held in [false, true] {
+            for (is_held, account_no) in [(false, "6222"), (true, "6222"), (false, "9999")] {
                 let mut part = part(state);
                 part.claims.extend(claimed.map(claim));
-                let resending = Resending::of(&part, is_held);
+                let payee = Payee {
+                    bank: bank_name().clone(),
+                    account_no: account_no.to_owned(),
+                    account_name: "One".to_owned(),
+                };
+                let resending = Resending::of(&part, &payee, is_held);
                 let words = [due(), window].map(|now| {
                     let operation = operation(operation_state);
                     let view = BankView::NotFound;
@@ -695,7 +700,11 @@ fn what_is_claimed_or_held_is_not_sent_again() {
                     words.split('(').next().unwrap_or_default().to_owned()
                 });
                 let claimed = claimed.map_or("not claimed", ClaimState::as_str);
-                let held = if is_held { "held" } else { "not held" };
+                let held = match (is_held, account_no) {
+                    (true, _) => "held",
+                    (false, "6222") => "not held",
+                    (false, _) => "at another account",
+                };
                 table.push(format!("{state}, {claimed}, {held}: {}", words.join(", ")));
             }
         }
@@ -705,15 +714,35 @@ fn what_is_claimed_or_held_is_not_sent_again() {
         "\
 sent, not claimed, not held: Replay, Replay
 sent, not claimed, held: Wait, Reject
+sent, not claimed, at another account: Wait, Reject
 sent, registered, not held: Wait, Reject
 sent, registered, held: Wait, Reject
+sent, registered, at another account: Wait, Reject
 sent, waiting, not held: Wait, Reject
 sent, waiting, held: Wait, Reject
+sent, waiting, at another account: Wait, Reject
 unknown, not claimed, not held: Replay, Replay
 unknown, not claimed, held: Wait, Reject
+unknown, not claimed, at another account: Wait, Reject
 unknown, registered, not held: Wait, Reject
 unknown, registered, held: Wait, Reject
+unknown, registered, at another account: Wait, Reject
 unknown, waiting, not held: Wait, Reject
-unknown, waiting, held: Wait, Reject"
+unknown, waiting, held: Wait, Reject
+unknown, waiting, at another account: Wait, Reject"
     );
+}
+
+#[test]
+fn the_bank_of_an_order_is_asked_whatever_bank_the_merchant_has_by_now() {
+    for state in [PartState::Sent, PartState::Unknown, PartState::Accepted] {
+        let under_way = settlement(SettlementState::Approved, vec![part(state)]);
+        let consents = Consents::default();
+        let elsewhere = Situation {
+            has_bank: false,
+            now: due() + TimeDelta::days(2),
+            ..situation(&under_way, &consents)
+        };
+        assert_eq!(decide(&elsewhere), NextStep::Query(1), "{state}");
+    }
 }
