@@ -250,7 +250,9 @@ async fn send_again(
         updated_at: run.now(),
         ..told.operation.clone()
     };
-    operations::note_resent(&mut tx, operation.id, operation.updated_at).await?;
+    if !operations::note_resent(&mut tx, operation.id, operation.updated_at).await? {
+        return Err(WorkError::LostRace(operation.idempotency_key));
+    }
     if told.is_unsent {
         settlements::note_unsent(&mut tx, told.end_to_end_id, None).await?;
     }
